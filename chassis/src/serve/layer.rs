@@ -1,0 +1,197 @@
+//! What stands between tonic's transport and a service's handlers, once for every RPC.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::body::Body;
+use tower::Service;
+use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use super::response::{Ended, ServedBody};
+use crate::call::{Call, CallError};
+use crate::config;
+use crate::deadline::{self, Deadline};
+use crate::drain::{Drain, Guard};
+use crate::error::{Failure, Kind, Violation};
+use crate::metrics::{Metrics, Red};
+
+/// Health is asked by the edge itself, before there is any caller.
+const HEALTH: &str = "/grpc.health.v1.Health/";
+
+/// tonic's transport reads the same `grpc-timeout` and answers CANCELLED when it has passed. Ours ends this much earlier, so
+/// that the caller reads DEADLINE_EXCEEDED.
+const AHEAD_OF_TRANSPORT: Duration = Duration::from_millis(5);
+
+/// What all RPCs of a process share.
+pub(super) struct Shared {
+    red: Red,
+    drain: Drain,
+    in_flight: Arc<Semaphore>,
+    in_flight_max: usize,
+    budget: Duration,
+}
+
+impl Shared {
+    pub(super) fn new(config: &config::Server, metrics: &Metrics, drain: &Drain) -> Self {
+        Self {
+            red: Red::register(metrics),
+            drain: drain.clone(),
+            in_flight: Arc::new(Semaphore::new(config.in_flight_max)),
+            in_flight_max: config.in_flight_max,
+            budget: Duration::from_millis(config.deadline_ms),
+        }
+    }
+
+    fn admit(&self, request: &Request<Body>) -> Result<(Call, OwnedSemaphorePermit), Status> {
+        let permit = self
+            .in_flight
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| ServeError::TooManyInFlight { max: self.in_flight_max }.into_status())?;
+        let budget = deadline::from_headers(request.headers()).unwrap_or(self.budget);
+        let deadline = Deadline::after(budget.saturating_sub(AHEAD_OF_TRANSPORT));
+        let call = Call::from_headers(request.headers(), deadline).map_err(CallError::into_status)?;
+        Ok((call, permit))
+    }
+}
+
+/// The tower service around a process's routes.
+#[derive(Clone)]
+pub(super) struct CallService<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S> CallService<S> {
+    pub(super) const fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { inner, shared }
+    }
+}
+
+impl<S> Service<Request<Body>> for CallService<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if request.uri().path().starts_with(HEALTH) {
+            return Box::pin(self.inner.call(request));
+        }
+        let rpc: Arc<str> = request.uri().path().trim_start_matches('/').into();
+        let ended = Ended::begin(self.shared.red.clone(), rpc.clone());
+        match self.shared.admit(&request) {
+            Err(status) => Box::pin(std::future::ready(Ok(ended.refuse(&status)))),
+            Ok((call, permit)) => {
+                let held = Held { _permit: permit, _guard: self.shared.drain.guard() };
+                request.extensions_mut().insert(call.clone());
+                Box::pin(handle(self.inner.call(request), call, rpc, ended, held))
+            }
+        }
+    }
+}
+
+/// What an RPC holds until its last byte.
+pub(super) struct Held {
+    _permit: OwnedSemaphorePermit,
+    _guard: Guard,
+}
+
+async fn handle<F>(
+    handler: F,
+    call: Call,
+    rpc: Arc<str>,
+    ended: Ended,
+    held: Held,
+) -> Result<Response<Body>, Infallible>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    let span = tracing::info_span!(
+        "rpc",
+        rpc = &*rpc,
+        otel.kind = "server",
+        trace_id = format_args!("{:032x}", call.trace.trace_id),
+        transaction_id = &*call.transaction_id,
+        principal = call.caller.kind(),
+        caller = call.caller.acting_service().unwrap_or(""),
+    );
+    // Without an exporter there is no span to attach to, and that is no error.
+    let _ = span.set_parent(call.trace.to_otel());
+    let deadline = call.deadline;
+    let handled = tokio::time::timeout_at(deadline.instant(), call.scope(handler)).instrument(span).await;
+    Ok(match handled {
+        Ok(Ok(response)) => ServedBody::wrap(response, deadline, ended, held),
+        Err(_) => ended.refuse(&deadline_exceeded()),
+    })
+}
+
+/// The status of a call whose budget is spent.
+pub(super) fn deadline_exceeded() -> Status {
+    ServeError::DeadlineExceeded.into_status()
+}
+
+/// What the layer itself refuses.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error("the deadline has passed")]
+    DeadlineExceeded,
+    #[error("too many calls in flight")]
+    TooManyInFlight { max: usize },
+}
+
+impl Failure for ServeError {
+    const DOMAIN: &'static str = "causeway";
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::DeadlineExceeded => Kind::Timeout,
+            Self::TooManyInFlight { .. } => Kind::Exhausted,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::TooManyInFlight { .. } => "TOO_MANY_IN_FLIGHT",
+        }
+    }
+
+    fn violations(&self) -> Vec<Violation> {
+        match self {
+            Self::DeadlineExceeded => Vec::new(),
+            Self::TooManyInFlight { max } => {
+                vec![Violation::new("in_flight", format!("at most {max} at once"))]
+            }
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::DeadlineExceeded => None,
+            // Long enough for a batch of calls to end, short enough that a client still waits for it.
+            Self::TooManyInFlight { .. } => Some(Duration::from_millis(200)),
+        }
+    }
+}
+
+/// When an RPC began, for its duration.
+pub(super) fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,118 @@
+//! The body of an RPC's answer: it ends at the deadline with a status of its own, and tells the metrics how it ended.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body::{Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use super::layer::{Held, deadline_exceeded, now};
+use crate::deadline::Deadline;
+use crate::metrics::Red;
+
+const GRPC_STATUS: &str = "grpc-status";
+
+/// Records an RPC exactly once: with the status it ended by, or as cancelled when it is dropped before.
+pub(super) struct Ended {
+    red: Red,
+    rpc: Arc<str>,
+    began: Instant,
+    code: Code,
+}
+
+impl Ended {
+    pub(super) fn begin(red: Red, rpc: Arc<str>) -> Self {
+        red.begin();
+        Self { red, rpc, began: now(), code: Code::Cancelled }
+    }
+
+    /// Ends the RPC before its handler, or instead of it.
+    pub(super) fn refuse(mut self, status: &Status) -> Response<Body> {
+        self.code = status.code();
+        status.clone().into_http()
+    }
+
+    fn with(&mut self, headers: &HeaderMap) {
+        if let Some(status) = headers.get(GRPC_STATUS) {
+            self.code = Code::from_bytes(status.as_bytes());
+        }
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.red.end(&self.rpc, self.code, self.began.elapsed());
+    }
+}
+
+pin_project! {
+    /// See the module.
+    pub(super) struct ServedBody {
+        #[pin]
+        inner: Body,
+        // Made at the first wait: most answers are there at once and need no timer.
+        sleep: Option<Pin<Box<Sleep>>>,
+        deadline: Deadline,
+        over: bool,
+        ended: Ended,
+        held: Held,
+    }
+}
+
+impl ServedBody {
+    pub(super) fn wrap(
+        response: Response<Body>,
+        deadline: Deadline,
+        mut ended: Ended,
+        held: Held,
+    ) -> Response<Body> {
+        // Trailers-only: the status is in the head.
+        ended.with(response.headers());
+        response.map(|inner| Body::new(Self { inner, sleep: None, deadline, over: false, ended, held }))
+    }
+}
+
+impl http_body::Body for ServedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.project();
+        if *this.over {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
+            if let Some(Ok(frame)) = &frame
+                && let Some(trailers) = frame.trailers_ref()
+            {
+                this.ended.with(trailers);
+            }
+            return Poll::Ready(frame);
+        }
+        let deadline = this.deadline.instant();
+        let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        *this.over = true;
+        let status = deadline_exceeded();
+        this.ended.code = status.code();
+        let mut trailers = HeaderMap::new();
+        Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.over || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
