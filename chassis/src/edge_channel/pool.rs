@@ -75,7 +75,9 @@ impl Pool {
         let slots = config
             .addresses
             .iter()
-            .map(|name| dialer.slot(Target::Name(name.clone())))
+            .map(|name| {
+                dialer.slot(name.parse().map_or_else(|_| Target::Name(name.clone()), Target::Address))
+            })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let pool = Arc::new(Self {
             names: config.addresses.clone(),
