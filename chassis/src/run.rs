@@ -69,6 +69,9 @@ struct Arguments {
     /// The configuration file.
     #[arg(long)]
     config: PathBuf,
+    /// Only check the configuration.
+    #[arg(long)]
+    check: bool,
 }
 
 /// Runs a service from its command line to its exit code.
@@ -84,6 +87,9 @@ pub fn service<S: Service>() -> ExitCode {
     };
     if let Err(error) = config.check() {
         return refuse(S::NAME, &error);
+    }
+    if arguments.check {
+        return ExitCode::SUCCESS;
     }
     process(S::NAME, config.telemetry(), &config, async |process| serve_service::<S>(&config, process).await)
 }
