@@ -1,0 +1,71 @@
+//! The configuration of the edge: its listeners, the contract's descriptor set, the four upstreams, the issuer and the partner.
+
+use super::identity;
+use crate::issuer::AUDIENCE;
+use crate::part::Part;
+use crate::pki::{PARTNER_ID, PARTNER_URI};
+use crate::ports::loopback;
+use crate::site::Site;
+use crate::state;
+use anyhow::Result;
+use serde_json::{Value, json};
+
+/// Which workload serves which service of the contract.
+const SERVICES: [(&str, Part); 4] = [
+    ("ledger.v1.LedgerService", Part::Ledger),
+    ("accounts.v1.AccountsService", Part::Accounts),
+    ("cache.v1.CacheService", Part::Cache),
+    ("docs.v1.DocsService", Part::Docs),
+];
+
+pub(super) fn config(site: &Site) -> Result<Value> {
+    let descriptors = site.state.config("causeway.binpb");
+    state::write_private(&descriptors, proto::DESCRIPTOR_SET)?;
+
+    let public = &site.pki.public;
+    let listen = |port: u16| loopback(port);
+    let upstream = |part: Part, port: u16| json!({ "name": part.name(), "addresses": [loopback(port)] });
+    let service = |(name, part): (&str, Part)| json!({ "name": name, "upstream": part.name() });
+    Ok(json!({
+        "admin": { "listen": listen(site.ports.edge_admin) },
+        "identity": identity(site, Part::Edge),
+        "telemetry": { "log": "info", "format": "json" },
+        // Nobody balances over this edge, so nobody has to notice that it is about to go.
+        "drain": { "lame_duck_ms": 0 },
+        "listener": {
+            "public": {
+                "listen": listen(site.ports.public),
+                "certificate": public.certificate,
+                "key": public.key,
+                "client_ca": site.pki.partner_authority.certificate,
+            },
+            "partner": {
+                "listen": listen(site.ports.partner),
+                "certificate": public.certificate,
+                "key": public.key,
+                "client_ca": site.pki.partner_authority.certificate,
+            },
+            "mesh": { "listen": listen(site.ports.mesh) },
+        },
+        "descriptor_set": [{
+            "path": descriptors,
+            "upstream": Part::Ledger.name(),
+            "policy_source": "descriptor",
+        }],
+        "service": SERVICES.map(service),
+        "upstream": [
+            upstream(Part::Ledger, site.ports.ledger),
+            upstream(Part::Accounts, site.ports.accounts),
+            upstream(Part::Cache, site.ports.cache),
+            upstream(Part::Docs, site.ports.docs),
+        ],
+        "issuer": [{
+            "issuer": format!("http://127.0.0.1:{}", site.ports.issuer),
+            "audiences": [AUDIENCE],
+            "algorithms": ["ES256"],
+            "jwks": { "discovery": format!("http://127.0.0.1:{}/.well-known/openid-configuration", site.ports.issuer) },
+            "customer_claim": "customer_id",
+        }],
+        "partner": [{ "id": PARTNER_ID, "uri": PARTNER_URI }],
+    }))
+}

@@ -1,0 +1,107 @@
+//! `dev run`: a mesh on the fixed ports until somebody stops it or a process dies. It says what it does, and leaves nothing
+//! running whatever happens.
+
+use crate::demo;
+use crate::mesh::{self, Mesh, Setup};
+use crate::part::Part;
+use crate::progress::{self, Progress};
+use crate::supervisor::last_line;
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How soon a dead process is noticed.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Runs a mesh until SIGINT or SIGTERM. The binaries are beside this program unless told otherwise.
+#[must_use]
+pub fn main(binaries: Option<PathBuf>, folder: &Path, with_demo: bool) -> ExitCode {
+    let run = || -> Result<()> {
+        let binaries = match binaries {
+            Some(folder) => folder,
+            None => std::env::current_exe()?.parent().context("this program is in no folder")?.to_owned(),
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        runtime.block_on(up_to_the_end(&binaries, folder, with_demo))
+    };
+    exit_code(run())
+}
+
+/// Wipes a state folder.
+#[must_use]
+pub fn reset(folder: &Path) -> ExitCode {
+    exit_code(mesh::reset(folder))
+}
+
+fn exit_code(outcome: Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            progress::fail(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn up_to_the_end(binaries: &Path, folder: &Path, with_demo: bool) -> Result<()> {
+    let progress = Progress::start();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mesh = Mesh::prepare(Setup::kept(binaries, folder))?;
+    let outcome = tokio::select! {
+        outcome = serve(&mesh, &progress, with_demo) => outcome,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    };
+    // The reason first: stopping may take a while.
+    if let Err(error) = &outcome {
+        progress.say(&format!("stopping: {error:#}"));
+    } else {
+        progress.say("stopping the edge, the services and the stores");
+    }
+    let stopped = mesh.stop_all().await;
+    outcome.and(stopped)
+}
+
+/// Starts everything and watches it. Returns only when something goes wrong.
+async fn serve(mesh: &Mesh, progress: &Progress, with_demo: bool) -> Result<()> {
+    tokio::select! {
+        started = start(mesh, progress, with_demo) => started?,
+        died = watch(mesh) => return died,
+    }
+    watch(mesh).await
+}
+
+async fn start(mesh: &Mesh, progress: &Progress, with_demo: bool) -> Result<()> {
+    progress.say("certificates and secrets are in place");
+    progress.say("starting PostgreSQL, Redis, MongoDB, the DynamoDB engine and the token issuer");
+    mesh.start_stores().await?;
+    progress.say("starting the edge and the four services");
+    mesh.start_workloads().await?;
+    let demo = if with_demo {
+        progress.say("loading the demo data");
+        Some(demo::load(mesh).await.context("cannot load the demo data")?)
+    } else {
+        None
+    };
+    progress.say("ready");
+    progress::ready_page(mesh, demo.as_ref());
+    Ok(())
+}
+
+/// Returns when a process has died.
+async fn watch(mesh: &Mesh) -> Result<()> {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if let Some((part, status)) = mesh.ended() {
+            bail!("{part} has died ({status}): {}", epitaph(mesh, part));
+        }
+    }
+}
+
+fn epitaph(mesh: &Mesh, part: Part) -> String {
+    let log = mesh.log_path(part);
+    format!("{} (see {})", last_line(&log), log.display())
+}
