@@ -1,0 +1,170 @@
+//! Why credentials are not believed. The client reads the message and a cause from a short list, never a value out of its own
+//! token; the rest is for nobody.
+
+use chassis::error::Kind;
+
+/// Why credentials are not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A token that proves nothing.
+    #[error("the token is not valid: {cause}")]
+    TokenInvalid { cause: Cause },
+    /// A token that was good once.
+    #[error("the token has expired")]
+    TokenExpired,
+    /// The issuer's keys cannot be had at the moment, so nothing can be said about the token.
+    #[error("the keys of the token's issuer are not available")]
+    KeysUnavailable,
+    /// The listener asks for a client certificate.
+    #[error("a client certificate is required")]
+    CertificateRequired,
+    /// The certificate is genuine but does not say who this is.
+    #[error("the client certificate is not accepted: {cause}")]
+    CertificateInvalid { cause: CertificateCause },
+    /// A service forwarded a caller that the edge did not write.
+    #[error("the forwarded caller is malformed")]
+    CallerMalformed,
+}
+
+/// What is wrong with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// More than one Authorization header, or one that is not `Bearer <token>`.
+    Header,
+    /// Credentials of this kind are not taken on this listener.
+    Listener,
+    /// Not a signed compact JWT in canonical form, or too large.
+    Malformed,
+    /// Demands extensions nobody here knows (`crit`, `b64`).
+    Critical,
+    /// Nobody the edge trusts issued it.
+    Issuer,
+    /// A token of another kind (`typ`).
+    Type,
+    /// Not an algorithm of its issuer.
+    Algorithm,
+    /// No key of its issuer.
+    Key,
+    Signature,
+    /// Meant for somebody else.
+    Audience,
+    /// `nbf` or `iat` lies ahead.
+    NotYet,
+    /// Valid for longer than its issuer may say.
+    Lifetime,
+    /// A claim is missing or is not of its type.
+    Claim,
+    /// Bound to a certificate or key that the client has not proven, or not bound where it must be.
+    Binding,
+}
+
+impl Cause {
+    /// The word in messages, metadata and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Header => "authorization header",
+            Self::Listener => "not taken on this listener",
+            Self::Malformed => "malformed",
+            Self::Critical => "unknown critical extension",
+            Self::Issuer => "unknown issuer",
+            Self::Type => "wrong type",
+            Self::Algorithm => "algorithm not allowed",
+            Self::Key => "unknown key",
+            Self::Signature => "wrong signature",
+            Self::Audience => "wrong audience",
+            Self::NotYet => "not yet valid",
+            Self::Lifetime => "lifetime too long",
+            Self::Claim => "missing or malformed claim",
+            Self::Binding => "not bound to this client",
+        }
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What is wrong with a client certificate that the handshake let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateCause {
+    /// Outside its validity, perhaps since the handshake.
+    Validity,
+    /// Not issued for client authentication.
+    Purpose,
+    /// Not exactly one URI among its names, or one that is not known here.
+    Name,
+}
+
+impl CertificateCause {
+    /// The word in messages, metadata and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Validity => "not valid at this time",
+            Self::Purpose => "not for client authentication",
+            Self::Name => "unknown name",
+        }
+    }
+}
+
+impl std::fmt::Display for CertificateCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<Cause> for Refusal {
+    fn from(cause: Cause) -> Self {
+        Self::TokenInvalid { cause }
+    }
+}
+
+impl From<CertificateCause> for Refusal {
+    fn from(cause: CertificateCause) -> Self {
+        Self::CertificateInvalid { cause }
+    }
+}
+
+impl Refusal {
+    /// What sort of refusal it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::KeysUnavailable => Kind::Unavailable,
+            Self::TokenInvalid { .. }
+            | Self::TokenExpired
+            | Self::CertificateRequired
+            | Self::CertificateInvalid { .. }
+            | Self::CallerMalformed => Kind::Unauthenticated,
+        }
+    }
+
+    /// The reason, stable for ever.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::TokenInvalid { .. } => "TOKEN_INVALID",
+            Self::TokenExpired => "TOKEN_EXPIRED",
+            Self::KeysUnavailable => "KEYS_UNAVAILABLE",
+            Self::CertificateRequired => "CERTIFICATE_REQUIRED",
+            Self::CertificateInvalid { .. } => "CERTIFICATE_INVALID",
+            Self::CallerMalformed => "CALLER_MALFORMED",
+        }
+    }
+
+    /// The one dynamic part of the message, from a fixed list of words.
+    #[must_use]
+    pub const fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::TokenInvalid { cause } => Some(cause.as_str()),
+            Self::CertificateInvalid { cause } => Some(cause.as_str()),
+            Self::TokenExpired
+            | Self::KeysUnavailable
+            | Self::CertificateRequired
+            | Self::CallerMalformed => None,
+        }
+    }
+}
