@@ -1,1 +1,78 @@
-//! Stub.
+//! Customers and their accounts: who holds what, under which IBAN, and how far each account is in its life. Owns the
+//! DynamoDB table and nothing else; what an account holds is the ledger's to say.
+//!
+//! Reading order: `domain` (what customers and accounts are), `store` (the table), `ledger` and `cache` (the two other
+//! services it calls, across the edge), `saga` (how an account becomes active), `rpc` (the contract).
+//!
+//! Promises:
+//! * A write happens once for each principal and request id, for ever, and all of its items are written or none.
+//! * An email belongs to one customer and an IBAN to one account; the table keeps a mark of the address in its key, not
+//!   the address.
+//! * An account that was answered OPENING becomes ACTIVE by itself, whatever stops in between.
+//! * What a caller may touch is read from the table; the cache only makes answers faster, and its absence only slower.
+
+mod cache;
+mod clock;
+pub mod config;
+pub mod domain;
+pub mod error;
+mod health;
+mod ledger;
+mod rpc;
+mod saga;
+mod store;
+
+use anyhow::Context as _;
+use chassis::run::{Service, Start};
+use prometheus_client::metrics::gauge::Gauge;
+use proto::accounts::v1::accounts_service_server::AccountsServiceServer;
+use tonic::service::Routes;
+
+use cache::Cache;
+use config::{Config, millis};
+use domain::Seal;
+use ledger::Ledger;
+use rpc::Rpc;
+use saga::Saga;
+use store::Store;
+
+/// The service.
+#[derive(Debug)]
+pub struct Accounts {
+    rpc: Rpc,
+}
+
+impl Service for Accounts {
+    const NAME: &'static str = "svc-accounts";
+    type Config = Config;
+
+    async fn start(config: &Config, start: Start) -> anyhow::Result<Self> {
+        start.health.set_ready(health::STORE, false);
+        let key = config.store.email_key_file.read().context("[store] email_key_file")?;
+        let seal = Seal::new(key.expose_bytes()).context("[store] email_key_file")?;
+        let store = Store::connect(&config.store, seal).await?;
+        start.health.set_ready(health::STORE, true);
+
+        let waiting = Gauge::default();
+        start.metrics.register(
+            "accounts_openings_waiting",
+            "Accounts that wait for the ledger",
+            waiting.clone(),
+        );
+        let cache = Cache::new(start.edge.clone(), start.drain.clone(), &config.cache, &start.metrics);
+        let ledger = Ledger::new(start.edge.clone(), millis(config.opening.ledger_ms));
+        let saga = Saga::new(store.clone(), ledger, cache.clone(), config.opening.clone(), waiting);
+
+        let drain = &start.drain;
+        drain.spawn("opening sweep", saga.clone().sweep(drain.stopping()));
+        drain.spawn("store health", health::watch(store.clone(), start.health.clone(), drain.stopping()));
+
+        let ibans = config.bank.iban_range()?;
+        let currencies = config.bank.currencies.clone().into();
+        Ok(Self { rpc: Rpc { store, cache, saga, ibans, currencies } })
+    }
+
+    fn routes(&self) -> Routes {
+        Routes::new(AccountsServiceServer::new(self.rpc.clone()))
+    }
+}

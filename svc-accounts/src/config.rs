@@ -1,0 +1,240 @@
+//! The configuration of the service: the chassis's four tables, the table's address and keys, the bank's own numbers, and
+//! the bounds of the cache and of the saga, each with the reason for its default. Secrets are files; the values never
+//! stand in the configuration.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use chassis::config::{Edge, Identity, SecretFile, Server, ServiceConfig, Telemetry};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{CurrencyCode, IbanRange};
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen, and the bounds of it.
+    pub server: Server,
+    /// The workload's certificate, key and trust bundle.
+    pub identity: Identity,
+    /// The way out to other services.
+    pub edge: Edge,
+    /// Logs and traces.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+    /// The DynamoDB table.
+    pub store: Store,
+    /// What is the bank's own.
+    pub bank: Bank,
+    /// The shared cache.
+    #[serde(default)]
+    pub cache: Cache,
+    /// The opening of accounts.
+    #[serde(default)]
+    pub opening: Opening,
+}
+
+/// `[store]`: the DynamoDB table.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// Another address than the region's, for development. Plain HTTP is for loopback only.
+    pub endpoint: Option<String>,
+    /// The AWS region.
+    pub region: String,
+    /// The table's name.
+    pub table: String,
+    /// Whether to create the table when there is none; in production it is infrastructure.
+    #[serde(default)]
+    pub create_table: bool,
+    /// Two lines, access key id and secret access key. Absent: the default AWS chain (workload identity).
+    pub credentials_file: Option<SecretFile>,
+    /// The key of the marks that stand in the table for addresses and requests, at least 32 bytes. All replicas share it;
+    /// with another key every email and every request id would be unknown.
+    pub email_key_file: SecretFile,
+    /// How long a connection may take. The region is a millisecond away; a second is a lost packet and its repeat.
+    #[serde(default = "Store::connect_ms")]
+    pub connect_ms: u64,
+    /// How long one attempt may take: two fit into the five seconds that most RPCs have.
+    #[serde(default = "Store::attempt_ms")]
+    pub attempt_ms: u64,
+    /// How long an operation with all its attempts may take: below the default deadline of five seconds, so that the
+    /// caller hears UNAVAILABLE with a reason and not a bare DEADLINE_EXCEEDED.
+    #[serde(default = "Store::operation_ms")]
+    pub operation_ms: u64,
+    /// The first attempt and its repeats. The SDK's token bucket keeps repeats from making an outage worse.
+    #[serde(default = "Store::attempts")]
+    pub attempts: u32,
+}
+
+impl Store {
+    const fn connect_ms() -> u64 {
+        1_000
+    }
+
+    const fn attempt_ms() -> u64 {
+        2_000
+    }
+
+    const fn operation_ms() -> u64 {
+        4_500
+    }
+
+    const fn attempts() -> u32 {
+        3
+    }
+}
+
+/// `[bank]`: what is the bank's own.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bank {
+    /// ISO 3166, where the bank gives out IBANs.
+    pub iban_country: String,
+    /// The national bank code in them.
+    pub iban_bank_code: String,
+    /// ISO 4217 codes of the currencies in which accounts can be opened; the ledger must know them too.
+    #[serde(default = "Bank::currencies")]
+    pub currencies: Vec<CurrencyCode>,
+}
+
+impl Bank {
+    fn currencies() -> Vec<CurrencyCode> {
+        ["EUR", "USD", "GBP", "CHF", "JPY"]
+            .into_iter()
+            .filter_map(|code| CurrencyCode::parse(code).ok())
+            .collect()
+    }
+
+    /// The IBANs to give out.
+    pub fn iban_range(&self) -> anyhow::Result<IbanRange> {
+        IbanRange::new(&self.iban_country, &self.iban_bank_code)
+            .context("[bank] iban_country, iban_bank_code")
+    }
+}
+
+/// `[cache]`: how much the shared cache may cost.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// How long one question to the cache may take. A read of the table takes about as long at its worst: waiting longer
+    /// for a cache would be slower than having none.
+    pub budget_ms: u64,
+    /// How long an account is kept. It bounds how old an answer may be when an invalidation got lost.
+    pub time_to_live_ms: u64,
+    /// How long one reader may keep the others from reading the table for the same account.
+    pub lease_ms: u64,
+    /// After so many failures in a row the cache is not asked for a while.
+    pub failures_max: u32,
+    /// How long it is then left alone; after that one question at a time tries again.
+    pub rest_ms: u64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { budget_ms: 100, time_to_live_ms: 30_000, lease_ms: 1_000, failures_max: 3, rest_ms: 2_000 }
+    }
+}
+
+/// `[opening]`: how accounts become active.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Opening {
+    /// How long one call to the ledger may take: the default deadline of its RPC.
+    pub ledger_ms: u64,
+    /// How often openings that were left behind are looked for.
+    pub sweep_ms: u64,
+    /// How old an opening must be to count as left behind: younger ones are still driven by the RPC that asked.
+    pub grace_ms: u64,
+    /// How long an opening that the ledger refused is left alone, doubled with each refusal up to an hour: it needs a
+    /// person, and repeating it every second would only fill the log.
+    pub refused_ms: u64,
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Self { ledger_ms: 5_000, sweep_ms: 1_000, grace_ms: 3_000, refused_ms: 60_000 }
+    }
+}
+
+impl ServiceConfig for Config {
+    fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
+    fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        self.bank.iban_range()?;
+        ensure!(!self.bank.currencies.is_empty(), "[bank] currencies must name at least one");
+        ensure!(!self.store.region.is_empty(), "[store] region must not be empty");
+        ensure!(!self.store.table.is_empty(), "[store] table must not be empty");
+        ensure!(self.store.attempts > 0, "[store] attempts must be at least 1");
+        if let Some(endpoint) = &self.store.endpoint {
+            ensure!(
+                endpoint.starts_with("https://") || is_loopback(endpoint),
+                "[store] endpoint must be https, or http on a loopback address"
+            );
+        }
+        let waits = [
+            ("[store] connect_ms", self.store.connect_ms),
+            ("[store] attempt_ms", self.store.attempt_ms),
+            ("[store] operation_ms", self.store.operation_ms),
+            ("[cache] budget_ms", self.cache.budget_ms),
+            ("[cache] time_to_live_ms", self.cache.time_to_live_ms),
+            ("[cache] lease_ms", self.cache.lease_ms),
+            ("[opening] ledger_ms", self.opening.ledger_ms),
+            ("[opening] sweep_ms", self.opening.sweep_ms),
+            ("[opening] refused_ms", self.opening.refused_ms),
+        ];
+        for (name, millis) in waits {
+            ensure!(millis > 0, "{name} must be positive");
+        }
+        Ok(())
+    }
+}
+
+/// A number of milliseconds from the file.
+pub const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+fn is_loopback(endpoint: &str) -> bool {
+    let Some(authority) = endpoint.strip_prefix("http://") else { return false };
+    let host = authority.trim_end_matches('/').rsplit_once(':').map_or(authority, |(host, _port)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        for (endpoint, expect) in [
+            ("http://127.0.0.1:7800", true),
+            ("http://127.0.0.1:7800/", true),
+            ("http://[::1]:7800", true),
+            ("http://localhost:7800", true),
+            ("http://10.0.0.7:7800", false),
+            ("http://127.0.0.1.example.com:7800", false),
+            ("http://dynamodb.eu-central-1.amazonaws.com", false),
+            ("ftp://127.0.0.1:7800", false),
+        ] {
+            assert_eq!(is_loopback(endpoint), expect, "{endpoint}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The nouns of the service and their rules. Pure: no async, no proto, no driver and no clock; time, ids and randomness
+//! are arguments. A value of one of these types is valid: whoever holds it need not check it again.
+
+pub mod account;
+pub mod customer;
+pub mod email;
+pub mod etag;
+pub mod iban;
+pub mod id;
+pub mod name;
+pub mod page;
+pub mod request;
+pub mod seal;
+pub mod time;
+
+pub use account::{Account, AccountState, CurrencyCode, StateRevision};
+pub use customer::Customer;
+pub use email::Email;
+pub use iban::{Iban, IbanRange};
+pub use id::{AccountId, CustomerId};
+pub use name::{AccountName, CustomerName};
+pub use page::{Listing, PageSize};
+pub use request::{Request, RequestId};
+pub use seal::Seal;
+pub use time::UnixMillis;

@@ -1,0 +1,48 @@
+//! Whether the service is ready: while the table answers. A few misses in a row are needed to say no, because taking a
+//! replica out costs more than a slow second, and one answer to say yes.
+
+use std::future::Future;
+use std::time::Duration;
+
+use chassis::Health;
+
+use crate::store::Store;
+
+/// The condition of readiness.
+pub const STORE: &str = "store";
+
+/// How often the table is asked: twice within the period of a readiness probe.
+const PERIOD: Duration = Duration::from_secs(2);
+/// How many misses in a row mean that it is away.
+const MISSES_MAX: u32 = 3;
+
+/// Keeps the readiness of the store up to date until `stopping`.
+pub async fn watch(store: Store, health: Health, stopping: impl Future<Output = ()>) {
+    let rounds = async {
+        let mut misses = 0;
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            match store.probe().await {
+                Ok(()) => {
+                    misses = 0;
+                    health.set_ready(STORE, true);
+                }
+                Err(error) => {
+                    misses += 1;
+                    tracing::warn!(
+                        error = chassis::error::chain(&error),
+                        misses,
+                        "the store does not answer"
+                    );
+                    if misses >= MISSES_MAX {
+                        health.set_ready(STORE, false);
+                    }
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = rounds => {}
+        () = stopping => {}
+    }
+}

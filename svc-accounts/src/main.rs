@@ -1,0 +1,10 @@
+//! The process. Everything it does stands in the library.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    chassis::run::service::<svc_accounts::Accounts>()
+}

@@ -1,0 +1,161 @@
+//! What a caller may touch. The edge has decided that the caller may call the method; whether it may touch the object is
+//! decided here, before anything is read, so that nobody learns from an answer what exists.
+
+use chassis::Caller;
+
+use crate::domain::CustomerId;
+use crate::error::Error;
+
+/// Staff who may read any object.
+const STAFF_READ: &str = "staff.read";
+/// Staff who may write any object.
+const STAFF_WRITE: &str = "staff.write";
+
+/// How far a caller's permission goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Any object; may know what does not exist.
+    Any,
+    /// What belongs to this customer; may know nothing else.
+    Own(CustomerId),
+}
+
+impl Reach {
+    /// What to say when there is no such customer.
+    pub const fn no_customer(self, id: CustomerId) -> Error {
+        match self {
+            Self::Any => Error::CustomerNotFound(id),
+            Self::Own(_) => Error::NotPermitted,
+        }
+    }
+
+    /// The error as this caller may see it.
+    pub fn hide(self, error: Error) -> Error {
+        match (self, error) {
+            (Self::Own(_), Error::CustomerNotFound(_) | Error::AccountNotFound(_)) => Error::NotPermitted,
+            (Self::Own(_) | Self::Any, error) => error,
+        }
+    }
+}
+
+/// A caller, seen from the objects.
+pub struct Access<'a>(&'a Caller);
+
+impl<'a> Access<'a> {
+    /// Of a caller.
+    pub const fn of(caller: &'a Caller) -> Self {
+        Self(caller)
+    }
+
+    /// Reads anything at all.
+    pub fn read_any(&self) -> Result<(), Error> {
+        self.0.has_scope(STAFF_READ).then_some(()).ok_or(Error::NotPermitted)
+    }
+
+    /// Writes anything at all.
+    pub fn write_any(&self) -> Result<(), Error> {
+        self.0.has_scope(STAFF_WRITE).then_some(()).ok_or(Error::NotPermitted)
+    }
+
+    /// Reads what belongs to a customer.
+    pub fn read_customer(&self, id: CustomerId) -> Result<Reach, Error> {
+        self.customer(id, STAFF_READ)
+    }
+
+    /// Writes what belongs to a customer.
+    pub fn write_customer(&self, id: CustomerId) -> Result<Reach, Error> {
+        self.customer(id, STAFF_WRITE)
+    }
+
+    /// Reads some account. Whether it is the customer's own is for the table to say.
+    pub fn read_account(&self) -> Result<Reach, Error> {
+        if self.0.has_scope(STAFF_READ) {
+            return Ok(Reach::Any);
+        }
+        self.own().map(Reach::Own).ok_or(Error::NotPermitted)
+    }
+
+    /// Reads accounts as another service of the mesh, for itself or for someone.
+    pub fn read_for_service(&self) -> Result<(), Error> {
+        self.0.acting_service().map(|_service| ()).ok_or(Error::NotPermitted)
+    }
+
+    fn customer(&self, id: CustomerId, staff: &str) -> Result<Reach, Error> {
+        if self.0.has_scope(staff) {
+            return Ok(Reach::Any);
+        }
+        let own = self.own().filter(|own| *own == id);
+        own.map(Reach::Own).ok_or(Error::NotPermitted)
+    }
+
+    /// A claim that is no id of ours owns nothing.
+    fn own(&self) -> Option<CustomerId> {
+        CustomerId::parse(self.0.customer_id()?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chassis::{Principal, Subject};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::AccountId;
+
+    fn subject(customer_id: Option<&str>, scopes: &[&str]) -> Caller {
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        let subject = Subject {
+            issuer: "https://issuer.example".into(),
+            id: "s".into(),
+            customer_id: customer_id.map(Into::into),
+            scopes,
+        };
+        Caller { principal: Principal::Subject(subject), service: None }
+    }
+
+    #[test]
+    fn owners_reach_their_own_and_staff_everything() {
+        let (mine, other) = (CustomerId::new(Uuid::from_u128(1)), CustomerId::new(Uuid::from_u128(2)));
+        let text = mine.to_string();
+        for (caller, read_mine, read_other, write_mine, write_other) in [
+            (subject(Some(&text), &["accounts.read"]), true, false, true, false),
+            (subject(None, &["accounts.read"]), false, false, false, false),
+            (subject(Some("not-an-id"), &["accounts.read"]), false, false, false, false),
+            (subject(None, &["staff.read"]), true, true, false, false),
+            (subject(None, &["staff.write"]), false, false, true, true),
+            (
+                Caller { principal: Principal::Service, service: Some("svc-docs".into()) },
+                false,
+                false,
+                false,
+                false,
+            ),
+            (Caller { principal: Principal::Anonymous, service: None }, false, false, false, false),
+        ] {
+            let access = Access::of(&caller);
+            assert_eq!(access.read_customer(mine).is_ok(), read_mine, "{caller:?}");
+            assert_eq!(access.read_customer(other).is_ok(), read_other, "{caller:?}");
+            assert_eq!(access.write_customer(mine).is_ok(), write_mine, "{caller:?}");
+            assert_eq!(access.write_customer(other).is_ok(), write_other, "{caller:?}");
+        }
+    }
+
+    #[test]
+    fn only_who_reaches_all_learns_what_is_not_there() {
+        let id = CustomerId::new(Uuid::from_u128(1));
+        assert!(matches!(Reach::Any.no_customer(id), Error::CustomerNotFound(_)));
+        assert!(matches!(Reach::Own(id).no_customer(id), Error::NotPermitted));
+        assert!(matches!(Reach::Own(id).hide(Error::CustomerNotFound(id)), Error::NotPermitted));
+        assert!(matches!(Reach::Own(id).hide(Error::Contended), Error::Contended));
+        let account = AccountId::new(Uuid::from_u128(2));
+        assert!(matches!(Reach::Own(id).hide(Error::AccountNotFound(account)), Error::NotPermitted));
+    }
+
+    #[test]
+    fn batches_are_for_services() {
+        let mut caller = subject(None, &["staff.read"]);
+        assert!(Access::of(&caller).read_for_service().is_err());
+        caller.service = Some("svc-docs".into());
+        assert!(Access::of(&caller).read_for_service().is_ok());
+    }
+}

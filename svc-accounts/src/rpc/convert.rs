@@ -1,0 +1,287 @@
+//! Between the contract and the domain; the only file that sees both. Requests are read whole, so that a client hears of
+//! every field that breaks its rule at once.
+
+use std::fmt::Display;
+
+use chassis::Violation;
+use proto::accounts::v1 as pb;
+use uuid::Uuid;
+
+use crate::domain::page::InvalidPage;
+use crate::domain::{
+    Account, AccountId, AccountName, AccountState, CurrencyCode, Customer, CustomerId, CustomerName, Email,
+    Listing, PageSize, Request, RequestId, Seal, UnixMillis,
+};
+use crate::error::Error;
+
+/// The most accounts that can be asked for at once.
+const BATCH_MAX: usize = 100;
+
+/// Collects what is wrong with a request.
+#[derive(Default)]
+struct Fields(Vec<Violation>);
+
+impl Fields {
+    /// Keeps the value of a field, or what is wrong with it.
+    fn take<T, E: Display>(&mut self, field: impl Into<String>, value: Result<T, E>) -> Option<T> {
+        value.map_err(|error| self.0.push(Violation::new(field, error.to_string()))).ok()
+    }
+
+    fn refused(self) -> Error {
+        Error::Invalid(self.0)
+    }
+}
+
+/// What CreateCustomer wants.
+pub struct CreateCustomer {
+    request_id: RequestId,
+    /// The legal name.
+    pub display_name: CustomerName,
+    /// The address.
+    pub email: Email,
+}
+
+impl CreateCustomer {
+    /// The request as its idempotency record knows it.
+    pub fn request(&self, seal: &Seal, scope: &str) -> Request {
+        let fields = [
+            ("display_name", self.display_name.as_str().as_bytes()),
+            ("email", self.email.as_str().as_bytes()),
+        ];
+        Request::new(seal, scope, &self.request_id, "CreateCustomer", &fields)
+    }
+}
+
+/// What OpenAccount wants.
+pub struct OpenAccount {
+    request_id: RequestId,
+    /// The holder.
+    pub customer_id: CustomerId,
+    /// One that the bank offers.
+    pub currency: CurrencyCode,
+    /// What the holder calls it.
+    pub display_name: AccountName,
+    /// Zero or more.
+    pub overdraft_limit_minor_units: i64,
+}
+
+impl OpenAccount {
+    /// The request as its idempotency record knows it.
+    pub fn request(&self, seal: &Seal, scope: &str) -> Request {
+        let overdraft = self.overdraft_limit_minor_units.to_be_bytes();
+        let fields = [
+            ("customer_id", self.customer_id.bytes().as_slice()),
+            ("currency_code", self.currency.as_str().as_bytes()),
+            ("display_name", self.display_name.as_str().as_bytes()),
+            ("overdraft_limit_minor_units", overdraft.as_slice()),
+        ];
+        Request::new(seal, scope, &self.request_id, "OpenAccount", &fields)
+    }
+}
+
+/// Reads CreateCustomer.
+pub fn create_customer(request: pb::CreateCustomerRequest) -> Result<CreateCustomer, Error> {
+    let mut fields = Fields::default();
+    let request_id = fields.take("request_id", RequestId::parse(&request.request_id));
+    let display_name = fields.take("display_name", CustomerName::parse(&request.display_name));
+    let email = fields.take("email", Email::parse(&request.email));
+    match (request_id, display_name, email) {
+        (Some(request_id), Some(display_name), Some(email)) => {
+            Ok(CreateCustomer { request_id, display_name, email })
+        }
+        _ => Err(fields.refused()),
+    }
+}
+
+/// Reads OpenAccount. `currencies` are those that the bank offers.
+pub fn open_account(
+    request: pb::OpenAccountRequest,
+    currencies: &[CurrencyCode],
+) -> Result<OpenAccount, Error> {
+    let mut fields = Fields::default();
+    let customer_id = fields.take("customer_id", CustomerId::parse(&request.customer_id));
+    let request_id = fields.take("request_id", RequestId::parse(&request.request_id));
+    let currency = fields.take("currency_code", offered(&request.currency_code, currencies));
+    let display_name = fields.take("display_name", AccountName::parse(&request.display_name));
+    let overdraft = Some(request.overdraft_limit_minor_units).filter(|limit| *limit >= 0);
+    let overdraft = fields.take("overdraft_limit_minor_units", overdraft.ok_or("must not be negative"));
+    match (customer_id, request_id, currency, display_name, overdraft) {
+        (Some(customer_id), Some(request_id), Some(currency), Some(display_name), Some(overdraft)) => {
+            let overdraft_limit_minor_units = overdraft;
+            Ok(OpenAccount { request_id, customer_id, currency, display_name, overdraft_limit_minor_units })
+        }
+        _ => Err(fields.refused()),
+    }
+}
+
+fn offered(text: &str, currencies: &[CurrencyCode]) -> Result<CurrencyCode, String> {
+    let code = CurrencyCode::parse(text).map_err(|error| error.to_string())?;
+    if currencies.contains(&code) {
+        return Ok(code);
+    }
+    let offered: Vec<&str> = currencies.iter().map(CurrencyCode::as_str).collect();
+    Err(format!("must be one of {}", offered.join(", ")))
+}
+
+/// Reads the id of a customer.
+pub fn customer_id(text: &str) -> Result<CustomerId, Error> {
+    CustomerId::parse(text).map_err(|error| Error::invalid("customer_id", error))
+}
+
+/// Reads the id of an account in a field.
+pub fn account_id(field: &str, text: &str) -> Result<AccountId, Error> {
+    AccountId::parse(text).map_err(|error| Error::invalid(field, error))
+}
+
+/// Reads which page of a list is wanted, and after which record it begins.
+pub fn page(
+    listing: Listing,
+    seal: &Seal,
+    size: i32,
+    token: &str,
+) -> Result<(PageSize, Option<Uuid>), Error> {
+    let mut fields = Fields::default();
+    page_fields(&mut fields, Some(listing), seal, size, token).ok_or_else(|| fields.refused())
+}
+
+/// Reads ListAccounts.
+pub fn list_accounts(
+    request: &pb::ListAccountsRequest,
+    seal: &Seal,
+) -> Result<(CustomerId, PageSize, Option<AccountId>), Error> {
+    let mut fields = Fields::default();
+    let customer = fields.take("customer_id", CustomerId::parse(&request.customer_id));
+    let listing = customer.map(Listing::AccountsOf);
+    let page = page_fields(&mut fields, listing, seal, request.page_size, &request.page_token);
+    match (customer, page) {
+        (Some(customer), Some((size, after))) => Ok((customer, size, after.map(AccountId::new))),
+        _ => Err(fields.refused()),
+    }
+}
+
+/// Without a list there is nothing to hold a token against; the list's own field is at fault then.
+fn page_fields(
+    fields: &mut Fields,
+    listing: Option<Listing>,
+    seal: &Seal,
+    size: i32,
+    token: &str,
+) -> Option<(PageSize, Option<Uuid>)> {
+    let size = fields.take("page_size", PageSize::parse(size));
+    let position = listing.map_or(Ok::<_, InvalidPage>(None), |listing| listing.position(seal, token));
+    let position = fields.take("page_token", position);
+    Some((size?, position?))
+}
+
+/// Reads BatchGetAccounts.
+pub fn batch_get_accounts(ids: &[String]) -> Result<Vec<AccountId>, Error> {
+    if ids.is_empty() || ids.len() > BATCH_MAX {
+        return Err(Error::invalid("account_ids", format!("must name 1 to {BATCH_MAX} accounts")));
+    }
+    let mut fields = Fields::default();
+    let parse = |(at, id): (usize, &String)| fields.take(format!("account_ids[{at}]"), AccountId::parse(id));
+    let parsed: Vec<AccountId> = ids.iter().enumerate().filter_map(parse).collect();
+    if parsed.len() == ids.len() { Ok(parsed) } else { Err(fields.refused()) }
+}
+
+/// A customer as the contract shows it.
+pub fn customer(customer: &Customer) -> pb::Customer {
+    pb::Customer {
+        customer_id: customer.id.to_string(),
+        display_name: customer.display_name.as_str().to_owned(),
+        email: customer.email.as_str().to_owned(),
+        create_time: Some(timestamp(customer.create_time)),
+        update_time: Some(timestamp(customer.update_time)),
+        etag: customer.etag(),
+    }
+}
+
+/// An account as the contract shows it.
+pub fn account(account: &Account) -> pb::Account {
+    pb::Account {
+        account_id: account.id.to_string(),
+        customer_id: account.customer_id.to_string(),
+        iban: account.iban.as_str().to_owned(),
+        currency_code: account.currency.as_str().to_owned(),
+        display_name: account.display_name.as_str().to_owned(),
+        state: state(account.state).into(),
+        overdraft_limit_minor_units: account.overdraft_limit_minor_units,
+        create_time: Some(timestamp(account.create_time)),
+        update_time: Some(timestamp(account.update_time)),
+        etag: account.etag(),
+    }
+}
+
+const fn state(state: AccountState) -> pb::AccountState {
+    match state {
+        AccountState::Opening => pb::AccountState::Opening,
+        AccountState::Active => pb::AccountState::Active,
+    }
+}
+
+fn timestamp(time: UnixMillis) -> prost_types::Timestamp {
+    const NANOS_PER_MILLI: i32 = 1_000_000;
+    let millis = i32::try_from(time.get().rem_euclid(1_000)).unwrap_or_default();
+    prost_types::Timestamp { seconds: time.get().div_euclid(1_000), nanos: millis * NANOS_PER_MILLI }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields_of(error: Option<Error>) -> Vec<String> {
+        match error {
+            Some(Error::Invalid(violations)) => {
+                violations.into_iter().map(|violation| violation.field).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_broken_field_is_named_at_once() {
+        let empty = pb::CreateCustomerRequest::default();
+        assert_eq!(fields_of(create_customer(empty).err()), ["request_id", "display_name", "email"]);
+
+        let euro = [CurrencyCode::parse("EUR").expect("valid")];
+        let wrong = pb::OpenAccountRequest {
+            customer_id: "c-1".into(),
+            request_id: "a b".into(),
+            currency_code: "XXX".into(),
+            display_name: "x".repeat(101),
+            overdraft_limit_minor_units: -1,
+        };
+        let every =
+            ["customer_id", "request_id", "currency_code", "display_name", "overdraft_limit_minor_units"];
+        assert_eq!(fields_of(open_account(wrong, &euro).err()), every);
+
+        let seal = Seal::new(&[7; 32]).expect("long enough");
+        let wrong = pb::ListAccountsRequest {
+            customer_id: Uuid::from_u128(1).to_string(),
+            page_size: -1,
+            page_token: "made up".into(),
+        };
+        assert_eq!(fields_of(list_accounts(&wrong, &seal).err()), ["page_size", "page_token"]);
+    }
+
+    #[test]
+    fn a_batch_names_1_to_100_accounts() {
+        let ids = |count: usize| vec![Uuid::from_u128(1).to_string(); count];
+        assert_eq!(fields_of(batch_get_accounts(&ids(0)).err()), ["account_ids"]);
+        assert_eq!(fields_of(batch_get_accounts(&ids(101)).err()), ["account_ids"]);
+        assert!(batch_get_accounts(&ids(100)).is_ok());
+        let mixed = [ids(1), vec!["x".to_owned()], ids(1), vec![String::new()]].concat();
+        assert_eq!(fields_of(batch_get_accounts(&mixed).err()), ["account_ids[1]", "account_ids[3]"]);
+    }
+
+    #[test]
+    fn milliseconds_become_seconds_and_nanoseconds() {
+        for (millis, seconds, nanos) in [(0, 0, 0), (1_234, 1, 234_000_000), (-1, -1, 999_000_000)] {
+            assert_eq!(
+                timestamp(UnixMillis::new(millis)),
+                prost_types::Timestamp { seconds, nanos },
+                "{millis}"
+            );
+        }
+    }
+}

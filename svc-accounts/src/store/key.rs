@@ -1,0 +1,111 @@
+//! The keys of the single table. One item a fact; the facts of one record share its partition, so that they are read in
+//! one consistent query and written in one transaction.
+//!
+//! | partition | sort | what it says |
+//! |---|---|---|
+//! | `CUST#<customer>` | `CUST` | the customer |
+//! | `CUST#<customer>` | `ACCT#<account>` | holds this account |
+//! | `CUSTS` | `CUST#<customer>` | there is this customer |
+//! | `ACCT#<account>` | `ACCT` | the account |
+//! | `ACCT#<account>` | `HOLDER#<customer>` | is held by this customer |
+//! | `IBAN#<iban>` | `IBAN` | belongs to this account |
+//! | `EMAIL#<mark>` | `EMAIL` | belongs to this customer |
+//! | `REQ#<mark>` | `REQ` | was asked for, and made this |
+//! | `OPENING` | `ACCT#<account>` | still waits for the ledger |
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::domain::seal::Purpose;
+use crate::domain::{AccountId, CustomerId, Email, Iban, Request, Seal};
+
+/// The attribute of the partition key.
+pub const PARTITION: &str = "pk";
+/// The attribute of the sort key.
+pub const SORT: &str = "sk";
+
+/// Where all customers are listed. One partition takes a thousand new customers a second, which no bank sees; its items
+/// are keys only, so personal data stands in one place and is erased in one place.
+pub const CUSTOMERS: &str = "CUSTS";
+/// Where accounts wait for the ledger. Empty but for the openings of the last moments.
+pub const OPENING: &str = "OPENING";
+/// How the sort keys of customers begin.
+pub const CUSTOMER_PREFIX: &str = "CUST#";
+/// How the sort keys of accounts begin.
+pub const ACCOUNT_PREFIX: &str = "ACCT#";
+/// How the sort keys of holders begin.
+pub const HOLDER_PREFIX: &str = "HOLDER#";
+
+/// Where an item stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The partition key.
+    pub partition: String,
+    /// The sort key.
+    pub sort: String,
+}
+
+impl Key {
+    fn new(partition: impl Into<String>, sort: impl Into<String>) -> Self {
+        Self { partition: partition.into(), sort: sort.into() }
+    }
+
+    /// The customer.
+    pub fn customer(id: CustomerId) -> Self {
+        Self::new(format!("{CUSTOMER_PREFIX}{id}"), "CUST")
+    }
+
+    /// In the list of all customers.
+    pub fn customer_listed(id: CustomerId) -> Self {
+        Self::new(CUSTOMERS, format!("{CUSTOMER_PREFIX}{id}"))
+    }
+
+    /// In the list of a customer's accounts.
+    pub fn account_held(customer: CustomerId, account: AccountId) -> Self {
+        Self::new(format!("{CUSTOMER_PREFIX}{customer}"), format!("{ACCOUNT_PREFIX}{account}"))
+    }
+
+    /// The account.
+    pub fn account(id: AccountId) -> Self {
+        Self::new(format!("{ACCOUNT_PREFIX}{id}"), "ACCT")
+    }
+
+    /// A holder of the account.
+    pub fn holder(account: AccountId, customer: CustomerId) -> Self {
+        Self::new(format!("{ACCOUNT_PREFIX}{account}"), format!("{HOLDER_PREFIX}{customer}"))
+    }
+
+    /// The owner of an IBAN.
+    pub fn iban(iban: &Iban) -> Self {
+        Self::new(format!("IBAN#{}", iban.as_str()), "IBAN")
+    }
+
+    /// The owner of an email address, which itself is not in the key.
+    pub fn email(seal: &Seal, email: &Email) -> Self {
+        Self::new(format!("EMAIL#{}", seal.mark(Purpose::Email, &[email.folded().as_bytes()])), "EMAIL")
+    }
+
+    /// A request and what it made.
+    pub fn request(request: &Request) -> Self {
+        Self::new(format!("REQ#{}", request.key()), "REQ")
+    }
+
+    /// In the list of accounts that wait for the ledger.
+    pub fn opening(id: AccountId) -> Self {
+        Self::new(OPENING, format!("{ACCOUNT_PREFIX}{id}"))
+    }
+
+    /// Names no item; reading it tells whether the table answers.
+    pub fn probe() -> Self {
+        Self::new("PROBE", "PROBE")
+    }
+
+    /// The key as the driver wants it.
+    pub fn attributes(&self) -> HashMap<String, AttributeValue> {
+        HashMap::from([
+            (PARTITION.to_owned(), AttributeValue::S(self.partition.clone())),
+            (SORT.to_owned(), AttributeValue::S(self.sort.clone())),
+        ])
+    }
+}
