@@ -1,23 +1,50 @@
 //! The services behind the edge, and a stream to one of them. An [`Upstream`] is a name with a set of endpoints: addresses
 //! resolved in the background, checked by grpc.health.v1, reached over pooled HTTP/2 connections. [`Upstream::open`] picks an
 //! endpoint and opens a stream; whatever was certainly never processed is tried again without the caller's help.
+//!
+//! Connections are the edge's own, on `h2`, and not those of Pingora's connector: that one takes a connection out of its pool
+//! while a stream opens (so a burst dials one connection a call), asks the kernel for the peer's address and clones the header
+//! map on every request, spawns a task whenever a connection falls idle, and cannot be told the certificates of this minute.
+//!
 //! What is said on a stream is the business of `relay` and `rest`; who may open one has been decided before.
 
+mod attempt;
+mod balance;
 mod config;
+mod connection;
+mod dial;
+mod endpoint;
 mod error;
+mod group;
+mod health;
+mod metrics;
+mod replay;
+mod resolve;
 mod stream;
 
-use std::sync::Arc;
+#[cfg(test)]
+pub(crate) mod tests;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chassis::{Drain, Identity, Metrics};
 use http::HeaderMap;
 use http::uri::PathAndQuery;
 
-pub use config::{Security, UpstreamConfig};
-pub use error::{OpenError, StreamError};
+use balance::Balance;
+use dial::Dialer;
+use endpoint::Endpoint;
+use replay::Call;
+
+pub use config::{Tls, UpstreamConfig};
+pub use error::{DialError, OpenError, StreamError};
 pub use stream::UpstreamStream;
 
-/// Which connections a call travels on. A stream may move bulk for minutes; it never shares a socket with calls that are
-/// waited for.
+/// Which connections a call travels on. A stream may move bulk for minutes; it never shares a socket with calls that somebody
+/// waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StreamClass {
     /// One request, one answer.
@@ -27,59 +54,113 @@ pub enum StreamClass {
 }
 
 /// Every upstream of a configuration, by name.
+#[derive(Debug)]
 pub struct Upstreams {
-    // filled by the implementation
+    by_name: HashMap<String, Arc<Upstream>>,
 }
 
 impl Upstreams {
-    /// Begins to resolve, check and connect. Returns at once: readiness of the edge does not depend on upstreams.
+    /// Begins to resolve, check and connect. Returns at once: the edge is ready without its upstreams.
     ///
     /// # Errors
-    /// When an upstream asks for the workload identity and there is none, or a name is given twice.
+    /// When a value is out of range, a name is given twice, or an upstream asks for the workload identity and there is none.
     pub fn start(
         config: &[UpstreamConfig],
-        identity: Option<&chassis::Identity>,
-        drain: &chassis::Drain,
-        metrics: &chassis::Metrics,
-    ) -> anyhow::Result<Self>;
+        identity: Option<&Identity>,
+        drain: &Drain,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
+        let metrics = metrics::UpstreamMetrics::register(metrics);
+        let mut by_name = HashMap::with_capacity(config.len());
+        for config in config {
+            let upstream = Upstream::start(config, identity, drain, &metrics)
+                .with_context(|| format!("upstream {:?}", config.name))?;
+            let known = by_name.insert(config.name.clone(), upstream);
+            anyhow::ensure!(known.is_none(), "upstream {:?} is configured twice", config.name);
+        }
+        Ok(Self { by_name })
+    }
 
     /// The upstream of that name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Arc<Upstream>>;
+    pub fn get(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.by_name.get(name)
+    }
 }
 
 /// A service behind the edge.
+#[derive(Debug)]
 pub struct Upstream {
-    // filled by the implementation
+    name: String,
+    balance: Balance,
+    /// How long one `open` may wait for a connection or a free stream, over all its attempts.
+    ready: Duration,
+    /// Whether something will bring an endpoint back that was taken out of the rotation.
+    checked: bool,
+    scheme: http::uri::Scheme,
+    authority: http::uri::Authority,
+    metrics: metrics::UpstreamMetrics,
 }
 
 impl Upstream {
-    /// Opens a gRPC call: POST `path` with these headers (`:authority` and `:scheme` are the upstream's own, `te` and
-    /// `content-type` the caller's). Unsent calls (connection refused, GOAWAY, REFUSED_STREAM) move to another connection or
-    /// endpoint, also after this function has returned, as long as the answer has not begun.
+    fn start(
+        config: &UpstreamConfig,
+        identity: Option<&Identity>,
+        drain: &Drain,
+        metrics: &metrics::UpstreamMetrics,
+    ) -> anyhow::Result<Arc<Self>> {
+        config.check()?;
+        let server_name = config.server_name(identity)?;
+        let dialer = Arc::new(Dialer::new(config, &server_name, identity, drain, metrics)?);
+        let scheme = match config.tls {
+            Tls::Workload => http::uri::Scheme::HTTPS,
+            Tls::Off => http::uri::Scheme::HTTP,
+        };
+        let upstream = Arc::new(Self {
+            name: config.name.clone(),
+            balance: Balance::new(dialer.clone()),
+            ready: Duration::from_millis(config.ready_ms),
+            checked: config.health,
+            scheme,
+            authority: server_name.parse().context("the server name is no authority")?,
+            metrics: metrics.clone(),
+        });
+        resolve::start(&upstream, config, drain);
+        if config.health {
+            health::start(&upstream, config, drain);
+        }
+        dialer.follow_identity(&upstream, drain);
+        Ok(upstream)
+    }
+
+    /// The name routes know it by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// An endpoint could not be connected to: out of the rotation at once, if a health check will bring it back.
+    fn unreachable(&self, endpoint: &Endpoint) {
+        if self.checked {
+            self.balance.judge(endpoint, false);
+        }
+    }
+
+    /// Opens a gRPC call: POST `path` with these headers (`:scheme` and `:authority` are the upstream's; `te` and
+    /// `content-type` are the caller's to set). A call that was certainly not processed (connection refused, GOAWAY,
+    /// REFUSED_STREAM) moves to another connection or endpoint, also after this function has returned, as long as the
+    /// answer has not begun.
     ///
     /// # Errors
-    /// When no endpoint takes the call. It was never processed: the caller may safely try again later (UNAVAILABLE).
+    /// When no endpoint takes the call. It was not processed: trying again later is safe (UNAVAILABLE).
     pub async fn open(
         self: &Arc<Self>,
         class: StreamClass,
         path: &PathAndQuery,
         headers: HeaderMap,
         end_of_stream: bool,
-    ) -> Result<UpstreamStream, OpenError>;
+    ) -> Result<UpstreamStream, OpenError> {
+        let call = Call::new(class, path.clone(), headers, end_of_stream);
+        UpstreamStream::open(self.clone(), call).await
+    }
 }
-
-// In stream.rs. Dropping it gives the slot back and resets the stream (CANCEL) unless it has ended.
-impl UpstreamStream {
-    /// Sends a part of the request body, waiting for the upstream's window.
-    pub async fn write_request_body(&mut self, data: bytes::Bytes, end_of_stream: bool) -> Result<(), StreamError>;
-    /// The head of the answer; the body follows by `read_response_body` unless `response_ended`.
-    pub async fn read_response_header(&mut self) -> Result<http::response::Parts, StreamError>;
-    /// The next part of the answer's body, `None` at its end.
-    pub async fn read_response_body(&mut self) -> Result<Option<bytes::Bytes>, StreamError>;
-    /// The trailers, once the body has ended.
-    pub async fn read_trailers(&mut self) -> Result<Option<HeaderMap>, StreamError>;
-    /// Address of the endpoint, for the access log.
-    pub fn endpoint(&self) -> std::net::SocketAddr;
-}
-// StreamError::grpc_code() -> tonic::Code: what a client is told (UNAVAILABLE for a lost connection, by the gRPC table for resets).

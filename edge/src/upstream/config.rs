@@ -1,0 +1,162 @@
+//! `[[upstream]]` tables of `edge.toml`: which services there are, how they are reached and within which bounds. Every number
+//! has a default that fits a service of the mesh; a foreign service usually needs a name and an address.
+
+use anyhow::{Context as _, ensure};
+use chassis::Identity;
+use serde::{Deserialize, Serialize};
+
+/// One service behind the edge.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamConfig {
+    /// What descriptor sets and metrics call it; of a workload, the workload's name.
+    pub name: String,
+    /// `host:port`. A host may resolve to many addresses, as a headless Kubernetes Service does; each is an endpoint.
+    pub addresses: Vec<String>,
+    /// The DNS name the certificate must carry, sent as SNI and `:authority`. Absent: `<name>.<trust domain>` with TLS,
+    /// otherwise the name.
+    #[serde(default)]
+    pub server_name: Option<String>,
+    /// How the connection is secured.
+    #[serde(default)]
+    pub tls: Tls,
+    /// Concurrent streams on one connection, if the server allows as many.
+    #[serde(default = "default::streams_max")]
+    pub streams_max: usize,
+    /// Connections to one endpoint, for unary calls and streams each. The product with `streams_max` bounds what is in flight
+    /// there; above it calls wait `ready_ms`.
+    #[serde(default = "default::connections_max")]
+    pub connections_max: usize,
+    /// Whether endpoints are asked over grpc.health.v1; one that does not know that service counts as healthy.
+    #[serde(default = "default::health")]
+    pub health: bool,
+    /// Time between two health checks of an endpoint.
+    #[serde(default = "default::health_ms")]
+    pub health_ms: u64,
+    /// Time for TCP, TLS and the HTTP/2 preface together.
+    #[serde(default = "default::dial_ms")]
+    pub dial_ms: u64,
+    /// How long a call may wait for a free stream before it is refused.
+    #[serde(default = "default::ready_ms")]
+    pub ready_ms: u64,
+    /// Time between two resolutions of the addresses.
+    #[serde(default = "default::resolve_ms")]
+    pub resolve_ms: u64,
+    /// How long a connection without streams is kept.
+    #[serde(default = "default::idle_ms")]
+    pub idle_ms: u64,
+    /// A connection with open streams that has been silent for so long is asked for a sign of life, and closed when it gives
+    /// none in as long again. Zero: never.
+    #[serde(default = "default::ping_ms")]
+    pub ping_ms: u64,
+}
+
+/// How a connection is secured.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Tls {
+    /// Mutual TLS with the workload identity; the trust bundle vouches for the server.
+    #[default]
+    Workload,
+    /// HTTP/2 in clear text, for a foreign service in development or behind a sidecar.
+    Off,
+}
+
+mod default {
+    pub(super) const fn streams_max() -> usize {
+        100
+    }
+    pub(super) const fn connections_max() -> usize {
+        4
+    }
+    pub(super) const fn health() -> bool {
+        true
+    }
+    pub(super) const fn health_ms() -> u64 {
+        2_000
+    }
+    pub(super) const fn dial_ms() -> u64 {
+        1_000
+    }
+    pub(super) const fn ready_ms() -> u64 {
+        2_000
+    }
+    pub(super) const fn resolve_ms() -> u64 {
+        5_000
+    }
+    pub(super) const fn idle_ms() -> u64 {
+        90_000
+    }
+    pub(super) const fn ping_ms() -> u64 {
+        20_000
+    }
+}
+
+impl UpstreamConfig {
+    /// Refuses what cannot work.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        ensure!(!self.name.is_empty(), "the name is empty");
+        ensure!(!self.addresses.is_empty(), "there is no address");
+        for address in &self.addresses {
+            let (host, port) = address.rsplit_once(':').unwrap_or_default();
+            ensure!(!host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0), "{address:?} is not host:port");
+        }
+        ensure!((1..=1_000).contains(&self.streams_max), "streams_max must be 1 to 1000");
+        ensure!((1..=64).contains(&self.connections_max), "connections_max must be 1 to 64");
+        for (key, value) in [
+            ("health_ms", self.health_ms),
+            ("dial_ms", self.dial_ms),
+            ("ready_ms", self.ready_ms),
+            ("resolve_ms", self.resolve_ms),
+            ("idle_ms", self.idle_ms),
+        ] {
+            ensure!(value > 0, "{key} must be above zero");
+        }
+        Ok(())
+    }
+
+    /// The name of the server, in the certificate and in `:authority`.
+    pub(super) fn server_name(&self, identity: Option<&Identity>) -> anyhow::Result<String> {
+        if let Some(name) = &self.server_name {
+            return Ok(name.clone());
+        }
+        match self.tls {
+            Tls::Off => Ok(self.name.clone()),
+            Tls::Workload => Ok(identity.context("tls = \"workload\" needs the workload identity")?.dns_name(&self.name)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(toml: &str) -> Result<UpstreamConfig, String> {
+        let config: UpstreamConfig = toml::from_str(toml).map_err(|error| error.to_string())?;
+        config.check().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn a_name_and_an_address_are_enough() {
+        let config = parse("name = \"svc-ledger\"\naddresses = [\"ledger.causeway.svc:7001\"]").unwrap();
+        assert_eq!((config.tls, config.streams_max, config.connections_max, config.health), (Tls::Workload, 100, 4, true));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        for (toml, says) in [
+            ("name = \"\"\naddresses = [\"a:1\"]", "name is empty"),
+            ("name = \"a\"\naddresses = []", "no address"),
+            ("name = \"a\"\naddresses = [\"a\"]", "not host:port"),
+            ("name = \"a\"\naddresses = [\"a:0\"]", "not host:port"),
+            ("name = \"a\"\naddresses = [\":80\"]", "not host:port"),
+            ("name = \"a\"\naddresses = [\"a:1\"]\nstreams_max = 0", "streams_max"),
+            ("name = \"a\"\naddresses = [\"a:1\"]\ndial_ms = 0", "dial_ms"),
+            ("name = \"a\"\naddresses = [\"a:1\"]\ntypo = 1", "typo"),
+        ] {
+            let error = parse(toml).unwrap_err();
+            assert!(error.contains(says), "{toml:?}: {error}");
+        }
+    }
+}

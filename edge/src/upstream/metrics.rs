@@ -1,0 +1,73 @@
+//! The numbers of the upstream side. Labels are the upstream's name and a handful of words, never an address.
+
+use std::sync::atomic::AtomicI64;
+
+use chassis::Metrics;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+/// The metrics of all upstreams; clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct UpstreamMetrics {
+    connections: Family<UpstreamLabel, Gauge<i64, AtomicI64>>,
+    dials: Family<ResultLabels, Counter>,
+    endpoints: Family<StateLabels, Gauge<i64, AtomicI64>>,
+    moved: Family<UpstreamLabel, Counter>,
+    refused: Family<UpstreamLabel, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UpstreamLabel {
+    upstream: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    upstream: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    upstream: String,
+    state: &'static str,
+}
+
+impl UpstreamMetrics {
+    pub(super) fn register(metrics: &Metrics) -> Self {
+        let own = Self::default();
+        metrics.register("upstream_connections", "Pooled connections", own.connections.clone());
+        metrics.register("upstream_dials", "Attempts to make a connection", own.dials.clone());
+        metrics.register("upstream_endpoints", "Resolved addresses by health", own.endpoints.clone());
+        metrics.register("upstream_moved", "Unprocessed calls moved to another connection or endpoint", own.moved.clone());
+        metrics.register("upstream_refused", "Calls no endpoint took", own.refused.clone());
+        own
+    }
+
+    pub(super) fn connections_changed(&self, upstream: &str, before: usize, after: usize) {
+        let gauge = self.connections.get_or_create(&UpstreamLabel { upstream: upstream.to_owned() });
+        gauge.inc_by(i64::try_from(after).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn dialled(&self, upstream: &str, connected: bool) {
+        let result = if connected { "connected" } else { "failed" };
+        self.dials.get_or_create(&ResultLabels { upstream: upstream.to_owned(), result }).inc();
+    }
+
+    pub(super) fn endpoints(&self, upstream: &str, healthy: usize, ejected: usize) {
+        for (state, count) in [("healthy", healthy), ("ejected", ejected)] {
+            let labels = StateLabels { upstream: upstream.to_owned(), state };
+            self.endpoints.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    pub(super) fn moved(&self, upstream: &str) {
+        self.moved.get_or_create(&UpstreamLabel { upstream: upstream.to_owned() }).inc();
+    }
+
+    pub(super) fn refused(&self, upstream: &str) {
+        self.refused.get_or_create(&UpstreamLabel { upstream: upstream.to_owned() }).inc();
+    }
+}

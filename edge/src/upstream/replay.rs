@@ -1,0 +1,83 @@
+//! A call as it was asked for, kept until its answer begins: what another attempt needs if the first one turns out never to
+//! have been processed. Of the body only the first bytes are kept, as shared slices; a call that has sent more stays where
+//! it is.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::uri::PathAndQuery;
+
+use super::StreamClass;
+
+/// How much of a request body is kept. Nearly every unary request fits, and a refusal usually arrives long before.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// A call and what it has sent.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) class: StreamClass,
+    pub(super) path: PathAndQuery,
+    pub(super) headers: HeaderMap,
+    /// Whether the header is all there is.
+    pub(super) end_of_stream: bool,
+    sent: Vec<Bytes>,
+    sent_bytes: usize,
+    ended: bool,
+}
+
+impl Call {
+    pub(super) fn new(class: StreamClass, path: PathAndQuery, headers: HeaderMap, end_of_stream: bool) -> Self {
+        Self { class, path, headers, end_of_stream, sent: Vec::new(), sent_bytes: 0, ended: end_of_stream }
+    }
+
+    /// Remembers a part of the body that was handed to a connection.
+    pub(super) fn record(&mut self, part: &Bytes, end: bool) {
+        self.ended |= end;
+        self.sent_bytes = self.sent_bytes.saturating_add(part.len());
+        if self.repeatable() {
+            self.sent.push(part.clone());
+        } else {
+            self.sent = Vec::new();
+        }
+    }
+
+    /// Whether all that was sent is still known.
+    pub(super) fn repeatable(&self) -> bool {
+        self.sent_bytes <= KEPT_BYTES_MAX
+    }
+
+    /// The parts sent so far, each with whether it was the last.
+    pub(super) fn sent(&self) -> impl Iterator<Item = (Bytes, bool)> {
+        let last = self.sent.len().wrapping_sub(1);
+        self.sent.iter().enumerate().map(move |(at, part)| (part.clone(), self.ended && at == last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call() -> Call {
+        Call::new(StreamClass::Unary, PathAndQuery::from_static("/a.B/C"), HeaderMap::new(), false)
+    }
+
+    #[test]
+    fn what_was_sent_is_repeated_as_it_was() {
+        let mut call = call();
+        assert_eq!(call.sent().count(), 0);
+        call.record(&Bytes::from_static(b"ab"), false);
+        call.record(&Bytes::from_static(b"c"), false);
+        assert_eq!(call.sent().collect::<Vec<_>>(), [("ab".into(), false), ("c".into(), false)]);
+        call.record(&Bytes::new(), true);
+        assert_eq!(call.sent().last(), Some((Bytes::new(), true)));
+    }
+
+    #[test]
+    fn a_long_body_is_not_kept() {
+        let mut call = call();
+        call.record(&Bytes::from(vec![0; KEPT_BYTES_MAX]), false);
+        assert!(call.repeatable());
+        call.record(&Bytes::from_static(b"x"), false);
+        assert!(!call.repeatable());
+        assert_eq!(call.sent().count(), 0, "and gives its memory back");
+    }
+}

@@ -1,0 +1,257 @@
+//! A call to an upstream as its user sees it: one stream, whatever connections it took. Until the answer begins, an attempt
+//! that the peer never processed is replaced by another, with the same header and the same bytes. The polling functions are
+//! for the relay, which moves both directions from one task; the async ones for a caller that takes turns.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::response::Parts;
+use tokio::time::Instant;
+
+use super::Upstream;
+use super::attempt::{Attempt, NotSent};
+use super::error::{Chain, OpenError, StreamError, never_processed};
+use super::group::NoSlot;
+use super::replay::Call;
+
+/// How often a call moves after it was sent. Two: a restart of the server may cost one on each of two connections; more would
+/// lengthen an outage.
+const MOVES_MAX: u32 = 2;
+/// How many connections may turn out closed when a call is about to be sent on them, before it is given up.
+const CLOSED_MAX: u32 = 8;
+
+/// A call under way. Dropping it gives its place back and, unless both directions have ended, resets the stream (CANCEL).
+#[derive(Debug)]
+pub struct UpstreamStream {
+    upstream: Arc<Upstream>,
+    /// `None` from the first byte of the answer on, and while the call moves.
+    call: Option<Call>,
+    state: State,
+    /// The header, if it arrived while the request was being written.
+    header: Option<Parts>,
+    moves: u32,
+}
+
+enum State {
+    Open(Attempt),
+    Moving(Pin<Box<dyn Future<Output = (Call, Result<Attempt, OpenError>)> + Send>>),
+    Over,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Open(_) => "Open",
+            Self::Moving(_) => "Moving",
+            Self::Over => "Over",
+        })
+    }
+}
+
+impl UpstreamStream {
+    pub(super) async fn open(upstream: Arc<Upstream>, call: Call) -> Result<Self, OpenError> {
+        let attempt = attempt(&upstream, &call, None).await?;
+        Ok(Self { upstream, call: Some(call), state: State::Open(attempt), header: None, moves: 0 })
+    }
+
+    /// The endpoint of the attempt that stands, for the access log.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        match &self.state {
+            State::Open(attempt) => Some(attempt.endpoint()),
+            State::Moving(_) | State::Over => None,
+        }
+    }
+
+    /// The header of the answer, once.
+    pub fn poll_response_header(&mut self, cx: &mut Context<'_>) -> Poll<Result<Parts, StreamError>> {
+        loop {
+            if let Some(header) = self.header.take() {
+                return Poll::Ready(Ok(header));
+            }
+            ready!(self.poll_arrival(cx))?;
+        }
+    }
+
+    /// The next part of the answer's body, `None` at its end.
+    pub fn poll_response_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StreamError>>> {
+        let State::Open(attempt) = &mut self.state else { return Poll::Ready(Some(Err(StreamError::Over))) };
+        attempt.poll_body(cx).map(|part| part.map(|part| part.map_err(StreamError::from)))
+    }
+
+    /// The trailers, once the body has ended.
+    pub fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, StreamError>> {
+        let State::Open(attempt) = &mut self.state else { return Poll::Ready(Err(StreamError::Over)) };
+        attempt.poll_trailers(cx).map_err(StreamError::from)
+    }
+
+    /// Whether the answer has ended in good order and was read to its end. Right after the header: the answer is nothing
+    /// but that (trailers-only).
+    #[must_use]
+    pub fn response_ended(&self) -> bool {
+        matches!(&self.state, State::Open(attempt) if attempt.ended())
+    }
+
+    /// How many of `wanted` bytes the upstream's window takes; `None` when it reads no more of the request. Before the answer
+    /// has begun this may wait for its header: poll that as well.
+    pub fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Option<usize>> {
+        let State::Open(attempt) = &mut self.state else { return Poll::Pending };
+        match attempt.poll_capacity(cx, wanted) {
+            // A closed stream without an answer was refused or lost. Which of the two, the answer will tell.
+            Poll::Ready(None) if !attempt.header_arrived() => Poll::Pending,
+            capacity => capacity,
+        }
+    }
+
+    /// Sends a part of the request body, of a length that `poll_capacity` has granted.
+    pub fn send(&mut self, part: Bytes, end_of_stream: bool) {
+        if let Some(call) = &mut self.call {
+            call.record(&part, end_of_stream);
+        }
+        if let State::Open(attempt) = &mut self.state {
+            attempt.send(part, end_of_stream);
+        }
+    }
+
+    /// Sends a part of the request body, waiting for the upstream's window. A part the upstream no longer wants is dropped:
+    /// its answer says why.
+    ///
+    /// # Errors
+    /// When the call has failed.
+    pub async fn write_request_body(&mut self, mut part: Bytes, end_of_stream: bool) -> Result<(), StreamError> {
+        while !part.is_empty() {
+            let granted = poll_fn(|cx| {
+                if let Poll::Ready(Err(error)) = self.poll_arrival(cx) {
+                    return Poll::Ready(Err(error));
+                }
+                self.poll_capacity(cx, part.len()).map(Ok)
+            });
+            let Some(granted) = granted.await? else { return Ok(()) };
+            let now = part.split_to(granted.min(part.len()));
+            let last = end_of_stream && part.is_empty();
+            self.send(now, last);
+            if last {
+                return Ok(());
+            }
+        }
+        if end_of_stream {
+            self.send(Bytes::new(), true);
+        }
+        Ok(())
+    }
+
+    /// See [`Self::poll_response_header`].
+    ///
+    /// # Errors
+    /// When the call has failed.
+    pub async fn read_response_header(&mut self) -> Result<Parts, StreamError> {
+        poll_fn(|cx| self.poll_response_header(cx)).await
+    }
+
+    /// See [`Self::poll_response_body`].
+    ///
+    /// # Errors
+    /// When the call has failed.
+    pub async fn read_response_body(&mut self) -> Result<Option<Bytes>, StreamError> {
+        poll_fn(|cx| self.poll_response_body(cx)).await.transpose()
+    }
+
+    /// See [`Self::poll_trailers`].
+    ///
+    /// # Errors
+    /// When the call has failed.
+    pub async fn read_trailers(&mut self) -> Result<Option<HeaderMap>, StreamError> {
+        poll_fn(|cx| self.poll_trailers(cx)).await
+    }
+
+    /// Drives the call until the header of an answer is there, moving it where that is safe.
+    fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        loop {
+            match &mut self.state {
+                State::Open(attempt) if attempt.header_arrived() => return Poll::Ready(Ok(())),
+                State::Open(attempt) => match ready!(attempt.poll_header(cx)) {
+                    Ok(header) => {
+                        self.header = Some(header);
+                        self.call = None;
+                        return Poll::Ready(Ok(()));
+                    }
+                    Err(error) => self.failed(error)?,
+                },
+                State::Moving(moving) => {
+                    let (call, attempt) = ready!(moving.as_mut().poll(cx));
+                    self.state = State::Over;
+                    self.state = State::Open(attempt?);
+                    self.call = Some(call);
+                }
+                State::Over => return Poll::Ready(Err(StreamError::Over)),
+            }
+        }
+    }
+
+    /// Moves the call elsewhere if the failed attempt was never processed and everything sent is still known.
+    fn failed(&mut self, error: h2::Error) -> Result<(), StreamError> {
+        let State::Open(attempt) = std::mem::replace(&mut self.state, State::Over) else { return Err(error.into()) };
+        if !never_processed(&error) {
+            return Err(error.into());
+        }
+        if error.is_go_away() {
+            attempt.retire_connection();
+        }
+        let upstream = self.upstream.clone();
+        let name = upstream.name();
+        if self.moves >= MOVES_MAX {
+            upstream.metrics.refused(name);
+            return Err(OpenError::Refused { upstream: name.to_owned(), attempts: self.moves + 1 }.into());
+        }
+        let Some(call) = self.call.take().filter(Call::repeatable) else { return Err(error.into()) };
+        tracing::debug!(upstream = name, error = %Chain(&error), "unprocessed call moves");
+        upstream.metrics.moved(name);
+        self.moves += 1;
+        let avoid = Some(attempt.endpoint());
+        // Given back before a new place is sought: the only free one may be this.
+        drop(attempt);
+        self.state = State::Moving(Box::pin(async move {
+            let attempt = self::attempt(&upstream, &call, avoid).await;
+            (call, attempt)
+        }));
+        Ok(())
+    }
+}
+
+/// Finds a place for a call and sends it there. `avoid` has just refused it and is asked again only if there is no other.
+async fn attempt(upstream: &Arc<Upstream>, call: &Call, avoid: Option<SocketAddr>) -> Result<Attempt, OpenError> {
+    let name = || upstream.name().to_owned();
+    let until = Instant::now() + upstream.ready;
+    let mut tried = Vec::new();
+    let mut failure = None;
+    let mut closed = 0;
+    while let Some(endpoint) = upstream.balance.pick(&tried, avoid) {
+        let address = endpoint.address();
+        match endpoint.group(call.class).slot(until).await {
+            Ok(slot) => match Attempt::begin(upstream, address, slot, call) {
+                Ok(attempt) => return Ok(attempt),
+                Err(NotSent::ConnectionGone) if closed < CLOSED_MAX => closed += 1,
+                Err(NotSent::ConnectionGone) => tried.push(address),
+                Err(NotSent::Malformed(source)) => {
+                    return Err(OpenError::Malformed { upstream: name(), source: Arc::new(source) });
+                }
+            },
+            Err(NoSlot::Dial(source)) => {
+                upstream.unreachable(&endpoint);
+                failure = Some(OpenError::Dial { upstream: name(), source });
+                tried.push(address);
+            }
+            Err(NoSlot::Busy) => {
+                failure = Some(OpenError::Busy { upstream: name() });
+                break;
+            }
+        }
+    }
+    upstream.metrics.refused(upstream.name());
+    Err(failure.unwrap_or_else(|| OpenError::NoEndpoint { upstream: name() }))
+}
