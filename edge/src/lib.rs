@@ -1,1 +1,34 @@
-//! Stub.
+//! The edge: everything that enters the mesh, and every call between its services, crosses it. It knows descriptors and the
+//! options of `edge.v1`; it knows no service by name. Adding an RPC changes the contract and one service, never this crate.
+//!
+//! Reading order: [`run`] is its life; [`config`] and [`snapshot`] what it is told; [`listener`] takes connections in and
+//! [`gateway`] is the path of a request: [`route`] and [`contract`] find the method, [`authn`] says who asks, [`authz`] whether
+//! they may, [`headers`] what the upstream hears of it; then [`relay`] carries gRPC and [`rest`] carries REST, which
+//! [`transcode`] turns into gRPC and back; [`upstream`] is the way on. [`error`] holds every refusal.
+//!
+//! Promises: a method is identified once, before authentication, and nothing later matches again. No header of a client
+//! reaches a service unless it is on a list. Nothing waits without a deadline, no buffer grows without a bound. One
+//! [`snapshot::Snapshot`] serves a request from its first byte to its last. Only `gateway`, `listener`, `relay`, `rest` and
+//! `upstream` see a type of Pingora's.
+
+pub mod access_log;
+pub mod admin;
+pub mod authn;
+pub mod authz;
+pub mod check;
+pub mod config;
+pub mod contract;
+pub mod error;
+pub mod gateway;
+pub mod headers;
+mod jwks;
+pub mod listener;
+pub mod metrics;
+pub mod policy;
+pub mod relay;
+pub mod rest;
+pub mod route;
+pub mod run;
+pub mod snapshot;
+pub mod transcode;
+pub mod upstream;

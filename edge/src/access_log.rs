@@ -1,0 +1,169 @@
+//! One JSON line for each request, written by a thread of its own so that a slow disk or pipe never holds up a request. It tells
+//! which RPC ran, how it ended, who asked and how long it took; it never holds a path, a query, a header value or an id of a
+//! customer. Lines that find the queue full are counted and lost.
+
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use prometheus_client::metrics::counter::Counter;
+use serde::Serialize;
+
+/// What may wait for the writer: about a tenth of a second at full load, some megabytes at most.
+const QUEUE_LINES: usize = 4096;
+
+/// What one line says.
+#[derive(Debug, Default, Serialize)]
+pub struct Entry<'a> {
+    /// RFC 3339, UTC.
+    pub time: String,
+    /// Always "access", so that a collector can tell these lines from others.
+    pub target: &'static str,
+    pub listener: &'static str,
+    /// "rest" or "grpc".
+    pub protocol: &'static str,
+    /// "h1" or "h2".
+    pub http_version: &'static str,
+    /// The HTTP verb; "OTHER" for one that HTTP does not know.
+    pub verb: &'static str,
+    /// The path template of the route; none when no route matched or the call is gRPC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<&'a str>,
+    /// "ledger.v1.LedgerService/GetBalance".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpc: Option<&'a str>,
+    /// The name of the gRPC code.
+    pub code: &'static str,
+    /// The HTTP status written; 0 when none was.
+    pub status: u16,
+    /// Why the edge itself refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// The kind of principal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<&'static str>,
+    /// The workload that called through the mesh listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<&'a str>,
+    /// From the parsed header to the end of the answer.
+    pub duration_ms: f64,
+    /// From the call of the upstream to the end of its answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_ms: Option<f64>,
+    /// Body bytes.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transaction_id: Option<&'a str>,
+    /// What cut the answer short: "downstream", "upstream", "deadline", "idle", "credential".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut_by: Option<&'static str>,
+}
+
+/// Handle to the log; clones share it.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    lines: Option<SyncSender<Vec<u8>>>,
+    dropped: Counter,
+}
+
+/// The writing side. It ends when every [`AccessLog`] is gone.
+#[derive(Debug)]
+pub struct Writer(Option<JoinHandle<()>>);
+
+impl AccessLog {
+    /// A log that keeps nothing.
+    #[must_use]
+    pub fn off() -> Self {
+        Self { lines: None, dropped: Counter::default() }
+    }
+
+    /// Opens the log: a file to append to, or the standard output.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or no thread can be had.
+    pub fn open(path: Option<&Path>, dropped: Counter) -> io::Result<(Self, Writer)> {
+        let sink: Box<dyn Write + Send> = match path {
+            Some(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
+            None => Box::new(io::stdout()),
+        };
+        let (lines, queue) = sync_channel(QUEUE_LINES);
+        let thread =
+            std::thread::Builder::new().name("access-log".into()).spawn(move || write(&queue, sink))?;
+        Ok((Self { lines: Some(lines), dropped }, Writer(Some(thread))))
+    }
+
+    /// Whether anybody reads.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.lines.is_some()
+    }
+
+    /// Hands a line to the writer.
+    pub fn write(&self, entry: &Entry<'_>) {
+        let Some(lines) = &self.lines else { return };
+        let mut line = Vec::with_capacity(512);
+        if serde_json::to_writer(&mut line, entry).is_err() {
+            return;
+        }
+        line.push(b'\n');
+        if lines.try_send(line).is_err() {
+            self.dropped.inc();
+        }
+    }
+}
+
+impl Writer {
+    /// Waits for the last line. Every [`AccessLog`] must be gone, or this never ends.
+    pub fn finish(mut self) {
+        if let Some(thread) = self.0.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Writes lines as they come, and flushes whenever none is waiting.
+fn write(queue: &Receiver<Vec<u8>>, sink: Box<dyn Write + Send>) {
+    let mut sink = BufWriter::with_capacity(64 * 1024, sink);
+    while let Ok(line) = queue.recv() {
+        let mut next = Some(line);
+        while let Some(line) = next {
+            if let Err(error) = sink.write_all(&line) {
+                tracing::error!(%error, "access log cannot be written");
+            }
+            next = queue.try_recv().ok();
+        }
+        if let Err(error) = sink.flush() {
+            tracing::error!(%error, "access log cannot be flushed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_one_json_object_and_none_is_lost_at_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("access.log");
+        let (log, writer) = AccessLog::open(Some(&path), Counter::default()).unwrap();
+        for status in [200, 404] {
+            let entry = Entry { target: "access", status, rpc: Some("a.v1.B/C"), ..Entry::default() };
+            log.write(&entry);
+        }
+        drop(log);
+        writer.finish();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[1]["status"], 404);
+        assert_eq!(lines[0]["rpc"], "a.v1.B/C");
+        assert!(lines[0].get("reason").is_none());
+    }
+}

@@ -1,0 +1,103 @@
+//! The listeners of `edge.toml`: where they listen, whose certificates they show and trust, and what they admit at once. The
+//! mesh listener shows the workload's own certificate, so it names none.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// `[listener.*]`. Those that are absent do not listen.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listeners {
+    /// REST and gRPC for people and their programs; a client certificate is optional.
+    pub public: Option<Public>,
+    /// REST and gRPC for partners; a client certificate is required.
+    pub partner: Option<Partner>,
+    /// gRPC for the services of the mesh; a workload certificate is required.
+    pub mesh: Option<Mesh>,
+}
+
+/// `[listener.public]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Public {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// The certificate chain shown, PEM; watched.
+    pub certificate: PathBuf,
+    /// Its private key, PEM; watched.
+    pub key: PathBuf,
+    /// The roots of client certificates, PEM; watched. A client may come without one.
+    pub client_ca: PathBuf,
+    /// Connections at once. A connection costs about 40 KiB with its TLS state.
+    #[serde(default = "outer_connections_max")]
+    pub connections_max: usize,
+    /// Requests at once; the next is refused.
+    #[serde(default = "outer_in_flight_max")]
+    pub in_flight_max: usize,
+    /// Streams at once on one HTTP/2 connection.
+    #[serde(default = "outer_streams_max")]
+    pub streams_max: u32,
+}
+
+/// `[listener.partner]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partner {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// The certificate chain shown, PEM; watched.
+    pub certificate: PathBuf,
+    /// Its private key, PEM; watched.
+    pub key: PathBuf,
+    /// The roots of partner certificates, PEM; watched. They share none with the workloads'.
+    pub client_ca: PathBuf,
+    /// Connections at once.
+    #[serde(default = "outer_connections_max")]
+    pub connections_max: usize,
+    /// Requests at once; the next is refused.
+    #[serde(default = "outer_in_flight_max")]
+    pub in_flight_max: usize,
+    /// Streams at once on one HTTP/2 connection.
+    #[serde(default = "outer_streams_max")]
+    pub streams_max: u32,
+}
+
+/// `[listener.mesh]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mesh {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Connections at once. Services hold few and keep them.
+    #[serde(default = "mesh_connections_max")]
+    pub connections_max: usize,
+    /// Requests at once. A budget of its own, twice the outer ones': a call half way through the mesh has cost more than
+    /// one at the door, so it is shed last.
+    #[serde(default = "mesh_in_flight_max")]
+    pub in_flight_max: usize,
+    /// Streams at once on one connection: a service multiplexes all its calls on a few.
+    #[serde(default = "mesh_streams_max")]
+    pub streams_max: u32,
+}
+
+const fn outer_connections_max() -> usize {
+    10_000
+}
+const fn outer_in_flight_max() -> usize {
+    2_048
+}
+// What browsers and gRPC clients are used to.
+const fn outer_streams_max() -> u32 {
+    100
+}
+const fn mesh_connections_max() -> usize {
+    1_024
+}
+const fn mesh_in_flight_max() -> usize {
+    4_096
+}
+const fn mesh_streams_max() -> u32 {
+    1_000
+}

@@ -1,0 +1,127 @@
+//! `edge.toml`: one typed file, unknown keys refused. Each part of the edge owns the shape of its own tables; this module puts
+//! them together, knows the listeners and the bounds, and checks what types cannot say. `edge.example.toml` beside the crate
+//! shows every key.
+
+mod bounds;
+mod listener;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+pub use bounds::{AccessLog, Drain, Limits};
+pub use listener::{Listeners, Mesh, Partner, Public};
+
+use crate::contract::{DescriptorSet, MethodOverride, ServiceOverride};
+use crate::upstream::UpstreamConfig;
+use crate::{authn, route, transcode};
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where requests come in.
+    pub listener: Listeners,
+    /// The plain listener for the kubelet, scrapers and operators.
+    pub admin: Admin,
+    /// Who the edge is to services, and which workloads it believes.
+    pub identity: chassis::config::Identity,
+    /// Sizes and times.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The end of the process.
+    #[serde(default)]
+    pub drain: Drain,
+    /// Logs and traces.
+    #[serde(default)]
+    pub telemetry: chassis::config::Telemetry,
+    /// One line a request.
+    #[serde(default)]
+    pub access_log: AccessLog,
+    /// How paths match.
+    #[serde(default)]
+    pub routing: route::Options,
+    /// How JSON reads.
+    #[serde(default)]
+    pub transcoding: transcode::Options,
+    /// Which headers pass.
+    #[serde(default)]
+    pub headers: Headers,
+    /// The contract.
+    pub descriptor_set: Vec<DescriptorSet>,
+    /// The last word on a service.
+    #[serde(default)]
+    pub service: Vec<ServiceOverride>,
+    /// The last word on a method.
+    #[serde(default)]
+    pub method: Vec<MethodOverride>,
+    /// The services behind the edge.
+    pub upstream: Vec<UpstreamConfig>,
+    /// Whose tokens and certificates are believed.
+    #[serde(default)]
+    pub authn: authn::Config,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Plain: `/live`, `/ready`, `/metrics`, `grpc.health.v1`; from loopback also `/routes` and `/config`.
+    pub listen: SocketAddr,
+}
+
+/// `[headers]`: names that pass besides those the edge knows. Empty by default: the contract is in the messages.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Headers {
+    /// From clients to services.
+    pub request: Vec<String>,
+    /// From services to REST clients.
+    pub response: Vec<String>,
+}
+
+impl Config {
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// One line naming the file and the key.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        let config: Self = chassis::config::load(path)?;
+        config.check().with_context(|| path.display().to_string())?;
+        Ok(config)
+    }
+
+    /// What the types cannot say.
+    fn check(&self) -> anyhow::Result<()> {
+        let Listeners { public, partner, mesh } = &self.listener;
+        anyhow::ensure!(public.is_some() || partner.is_some() || mesh.is_some(), "[listener] is empty");
+        anyhow::ensure!(!self.descriptor_set.is_empty(), "there is no [[descriptor_set]]");
+        self.authn.check(&self.identity.trust_domain).context("[authn]")?;
+        let mut names = BTreeSet::new();
+        for upstream in &self.upstream {
+            anyhow::ensure!(
+                names.insert(&upstream.name),
+                "upstream.name = {:?} is there twice",
+                upstream.name
+            );
+        }
+        for set in &self.descriptor_set {
+            let known = names.iter().any(|name| **name == set.upstream);
+            anyhow::ensure!(
+                known,
+                "descriptor_set.upstream = {:?}: there is no such [[upstream]]",
+                set.upstream
+            );
+        }
+        let needs_tokens = public.is_some() && self.authn.issuers.is_empty();
+        anyhow::ensure!(!needs_tokens, "[listener.public] needs an [[authn.issuer]]: nobody could sign in");
+        anyhow::ensure!(
+            self.limits.header_bytes_max >= 1024 && self.limits.message_bytes_max >= 1024,
+            "limits below 1024 bytes refuse every request"
+        );
+        Ok(())
+    }
+}

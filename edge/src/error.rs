@@ -1,0 +1,340 @@
+//! Every refusal of the edge, once: its code, its reason and what the client may read. REST sees it as AIP-193 JSON, gRPC as a
+//! trailers-only answer; `gateway::refuse` writes either from the same value. What an upstream answered is not an error of the
+//! edge and does not pass through here.
+
+use std::time::Duration;
+
+use chassis::error::{Failure, Kind, Violation};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::relay;
+use crate::transcode::http_status_of;
+
+mod from;
+
+/// Why the edge did not answer a request with what the upstream said.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no method answers this path")]
+    UnknownPath,
+    #[error("no such method")]
+    UnknownMethod,
+    #[error("the path does not answer to this verb")]
+    MethodNotAllowed { allow: String },
+    #[error("the path is malformed")]
+    MalformedPath,
+    #[error("the path is too long")]
+    PathTooLong,
+    #[error("the request header is larger than {bytes_max} bytes")]
+    HeadersTooLarge { bytes_max: usize },
+    #[error("the content type is not supported")]
+    UnsupportedMediaType,
+    #[error("the body is not valid JSON: {problem}")]
+    MalformedJson { problem: String },
+    #[error("the request is invalid")]
+    InvalidRequest { violations: Vec<Violation> },
+    #[error("the request header is invalid: {header}")]
+    InvalidHeader { header: &'static str },
+    #[error("the body is larger than {bytes_max} bytes")]
+    BodyTooLarge { bytes_max: usize },
+    #[error("credentials are required")]
+    TokenMissing,
+    #[error("the token is not valid: {cause}")]
+    TokenInvalid { cause: &'static str },
+    #[error("the token has expired")]
+    TokenExpired,
+    #[error("the keys of the token's issuer are not available")]
+    KeysUnavailable,
+    #[error("a client certificate is required")]
+    CertificateRequired,
+    #[error("the client certificate is not accepted: {cause}")]
+    CertificateInvalid { cause: &'static str },
+    #[error("the forwarded caller is malformed")]
+    CallerMalformed,
+    #[error("the credentials lack a scope that the method asks for")]
+    ScopeMissing { any_of: Vec<String> },
+    #[error("the caller may not call this method")]
+    PrincipalNotAdmitted { principal: &'static str },
+    #[error("the call crossed the edge too often")]
+    HopsExceeded { hops_max: u32 },
+    #[error("too many requests are in flight")]
+    TooManyInFlight { listener: &'static str },
+    #[error("the service is not available")]
+    UpstreamUnavailable {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("the service broke off its answer")]
+    UpstreamReset {
+        code: Code,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("the deadline has passed")]
+    DeadlineExceeded,
+    #[error("nothing moved for too long")]
+    StreamIdle,
+    #[error("the service did not answer in gRPC: {problem}")]
+    UpstreamBroken { problem: &'static str },
+    #[error("the service answered with plain HTTP status {status}")]
+    UpstreamStatus { status: u16 },
+    #[error("the answer of the service cannot be read: {problem}")]
+    UpstreamMessage { problem: String },
+    #[error("{problem}")]
+    Internal { problem: &'static str },
+}
+
+impl Failure for Error {
+    const DOMAIN: &'static str = "edge.v1";
+
+    fn kind(&self) -> Kind {
+        self.row().kind
+    }
+
+    fn reason(&self) -> &'static str {
+        self.row().reason
+    }
+
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::MethodNotAllowed { allow } => vec![("allow", allow.clone())],
+            Self::HeadersTooLarge { bytes_max } | Self::BodyTooLarge { bytes_max } => {
+                vec![("bytes_max", bytes_max.to_string())]
+            }
+            Self::MalformedJson { problem } => vec![("problem", problem.clone())],
+            Self::InvalidHeader { header } => vec![("header", (*header).to_owned())],
+            Self::TokenInvalid { cause } | Self::CertificateInvalid { cause } => {
+                vec![("cause", (*cause).to_owned())]
+            }
+            Self::ScopeMissing { any_of } => vec![("any_scope", any_of.join(" "))],
+            Self::PrincipalNotAdmitted { principal } => vec![("principal", (*principal).to_owned())],
+            Self::HopsExceeded { hops_max } => vec![("hops_max", hops_max.to_string())],
+            Self::TooManyInFlight { listener } => vec![("limit", format!("in_flight:{listener}"))],
+            Self::UpstreamStatus { status } => vec![("http_status", status.to_string())],
+            Self::UnknownPath
+            | Self::UnknownMethod
+            | Self::MalformedPath
+            | Self::PathTooLong
+            | Self::UnsupportedMediaType
+            | Self::InvalidRequest { .. }
+            | Self::TokenMissing
+            | Self::TokenExpired
+            | Self::KeysUnavailable
+            | Self::CertificateRequired
+            | Self::CallerMalformed
+            | Self::UpstreamUnavailable { .. }
+            | Self::UpstreamReset { .. }
+            | Self::DeadlineExceeded
+            | Self::StreamIdle
+            | Self::UpstreamBroken { .. }
+            | Self::UpstreamMessage { .. }
+            | Self::Internal { .. } => Vec::new(),
+        }
+    }
+
+    fn violations(&self) -> Vec<Violation> {
+        if let Self::InvalidRequest { violations } = self {
+            return violations.clone();
+        }
+        if let Self::TooManyInFlight { listener } = self {
+            return vec![Violation::new(format!("in_flight:{listener}"), "the listener is at its bound")];
+        }
+        Vec::new()
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        // One second: a shed request or a lost upstream is worth another try soon, and HTTP's Retry-After counts in seconds.
+        let passes = matches!(
+            self,
+            Self::TooManyInFlight { .. } | Self::UpstreamUnavailable { .. } | Self::KeysUnavailable
+        );
+        passes.then_some(Duration::from_secs(1))
+    }
+}
+
+/// What a variant is called and how it is told.
+struct Row {
+    kind: Kind,
+    reason: &'static str,
+    /// Where gRPC has a better word than the kind's.
+    code: Option<Code>,
+    /// Where HTTP has a better word than the kind's.
+    http_status: Option<u16>,
+}
+
+impl Row {
+    const fn of(kind: Kind, reason: &'static str) -> Self {
+        Self { kind, reason, code: None, http_status: None }
+    }
+
+    const fn code(self, code: Code) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    const fn http(self, status: u16) -> Self {
+        Self { http_status: Some(status), ..self }
+    }
+}
+
+impl Error {
+    /// The one table of the edge's refusals.
+    fn row(&self) -> Row {
+        match self {
+            Self::UnknownPath => Row::of(Kind::NotFound, "UNKNOWN_PATH"),
+            Self::UnknownMethod => {
+                Row::of(Kind::NotFound, "UNKNOWN_METHOD").code(Code::Unimplemented).http(501)
+            }
+            Self::MethodNotAllowed { .. } => {
+                Row::of(Kind::Invalid, "METHOD_NOT_ALLOWED").code(Code::Unimplemented).http(405)
+            }
+            Self::MalformedPath => Row::of(Kind::Invalid, "MALFORMED_PATH"),
+            Self::PathTooLong => Row::of(Kind::Invalid, "PATH_TOO_LONG").http(414),
+            Self::HeadersTooLarge { .. } => Row::of(Kind::Exhausted, "HEADERS_TOO_LARGE").http(431),
+            Self::UnsupportedMediaType => Row::of(Kind::Invalid, "UNSUPPORTED_MEDIA_TYPE").http(415),
+            Self::MalformedJson { .. } => Row::of(Kind::Invalid, "MALFORMED_JSON"),
+            Self::InvalidRequest { .. } => Row::of(Kind::Invalid, "INVALID_REQUEST"),
+            Self::InvalidHeader { .. } => Row::of(Kind::Invalid, "INVALID_HEADER"),
+            Self::BodyTooLarge { .. } => Row::of(Kind::Exhausted, "BODY_TOO_LARGE").http(413),
+            Self::TokenMissing => Row::of(Kind::Unauthenticated, "TOKEN_MISSING"),
+            Self::TokenInvalid { .. } => Row::of(Kind::Unauthenticated, "TOKEN_INVALID"),
+            Self::TokenExpired => Row::of(Kind::Unauthenticated, "TOKEN_EXPIRED"),
+            Self::KeysUnavailable => Row::of(Kind::Unavailable, "KEYS_UNAVAILABLE"),
+            Self::CertificateRequired => Row::of(Kind::Unauthenticated, "CERTIFICATE_REQUIRED"),
+            Self::CertificateInvalid { .. } => Row::of(Kind::Unauthenticated, "CERTIFICATE_INVALID"),
+            Self::CallerMalformed => Row::of(Kind::Unauthenticated, "CALLER_MALFORMED"),
+            Self::ScopeMissing { .. } => Row::of(Kind::Forbidden, "SCOPE_MISSING"),
+            Self::PrincipalNotAdmitted { .. } => Row::of(Kind::Forbidden, "PRINCIPAL_NOT_ADMITTED"),
+            Self::HopsExceeded { .. } => Row::of(Kind::Precondition, "HOPS_EXCEEDED"),
+            Self::TooManyInFlight { .. } => Row::of(Kind::Exhausted, "TOO_MANY_IN_FLIGHT"),
+            Self::UpstreamUnavailable { .. } => Row::of(Kind::Unavailable, "UPSTREAM_UNAVAILABLE"),
+            Self::UpstreamReset { code, .. } => {
+                Row::of(Kind::Internal, "UPSTREAM_RESET").code(*code).http(http_status_of(*code as u32))
+            }
+            Self::DeadlineExceeded => Row::of(Kind::Timeout, "DEADLINE_EXCEEDED"),
+            // As for a connection that died in silence: the client may come again.
+            Self::StreamIdle => Row::of(Kind::Unavailable, "STREAM_IDLE"),
+            Self::UpstreamBroken { .. } => {
+                Row::of(Kind::Internal, "UPSTREAM_BROKEN").code(Code::Unknown).http(502)
+            }
+            // An upstream's plain HTTP error keeps its status; a success that is not gRPC is none.
+            Self::UpstreamStatus { status } => Row::of(Kind::Internal, "UPSTREAM_BROKEN")
+                .code(relay::Failure::NotGrpc { http_status: *status }.grpc_code())
+                .http(if *status >= 400 { *status } else { 502 }),
+            Self::UpstreamMessage { .. } => Row::of(Kind::Internal, "UPSTREAM_MESSAGE_BROKEN"),
+            Self::Internal { .. } => Row::of(Kind::Internal, "INTERNAL"),
+        }
+    }
+
+    /// The gRPC code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        let row = self.row();
+        row.code.unwrap_or_else(|| row.kind.code())
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn http_status(&self) -> u16 {
+        let row = self.row();
+        row.http_status.unwrap_or_else(|| row.kind.http_status())
+    }
+
+    /// The header that belongs to the refusal whatever its body: `Allow`, the Bearer challenge or `Retry-After`.
+    #[must_use]
+    pub fn header(&self) -> Option<(http::HeaderName, String)> {
+        if let Self::MethodNotAllowed { allow } = self {
+            return Some((http::header::ALLOW, allow.clone()));
+        }
+        if let Some(challenge) = self.challenge() {
+            return Some((http::header::WWW_AUTHENTICATE, challenge));
+        }
+        let after = self.retry_after()?;
+        Some((http::header::RETRY_AFTER, after.as_secs().max(1).to_string()))
+    }
+
+    /// RFC 6750 section 3: no error code when no token came, and never the reason inside.
+    fn challenge(&self) -> Option<String> {
+        if let Self::ScopeMissing { any_of } = self {
+            return Some(format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", any_of.join(" ")));
+        }
+        if matches!(self, Self::TokenInvalid { .. } | Self::TokenExpired) {
+            return Some("Bearer error=\"invalid_token\"".to_owned());
+        }
+        // RFC 9110 section 11.6.1: a 401 always carries a challenge, also where a certificate was asked for.
+        (self.kind() == Kind::Unauthenticated).then(|| "Bearer".to_owned())
+    }
+
+    /// The gRPC status with all its details.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status::with_error_details(self.code(), self.client_message(), self.details())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_one_code_one_status_and_one_reason() {
+        let check = |error: Error, code: Code, http_status: u16, reason: &str| {
+            assert_eq!(
+                (error.code(), error.http_status(), error.reason()),
+                (code, http_status, reason),
+                "{error}"
+            );
+            assert_eq!(error.status().code(), code);
+        };
+        check(Error::UnknownPath, Code::NotFound, 404, "UNKNOWN_PATH");
+        check(Error::UnknownMethod, Code::Unimplemented, 501, "UNKNOWN_METHOD");
+        check(
+            Error::MethodNotAllowed { allow: "GET".into() },
+            Code::Unimplemented,
+            405,
+            "METHOD_NOT_ALLOWED",
+        );
+        check(Error::PathTooLong, Code::InvalidArgument, 414, "PATH_TOO_LONG");
+        check(Error::UnsupportedMediaType, Code::InvalidArgument, 415, "UNSUPPORTED_MEDIA_TYPE");
+        check(Error::BodyTooLarge { bytes_max: 1 }, Code::ResourceExhausted, 413, "BODY_TOO_LARGE");
+        check(Error::HeadersTooLarge { bytes_max: 1 }, Code::ResourceExhausted, 431, "HEADERS_TOO_LARGE");
+        check(Error::TokenMissing, Code::Unauthenticated, 401, "TOKEN_MISSING");
+        check(Error::ScopeMissing { any_of: vec![] }, Code::PermissionDenied, 403, "SCOPE_MISSING");
+        check(
+            Error::TooManyInFlight { listener: "mesh" },
+            Code::ResourceExhausted,
+            429,
+            "TOO_MANY_IN_FLIGHT",
+        );
+        check(
+            Error::UpstreamUnavailable { source: "refused".into() },
+            Code::Unavailable,
+            503,
+            "UPSTREAM_UNAVAILABLE",
+        );
+        let reset = Error::UpstreamReset { code: Code::ResourceExhausted, source: "calm".into() };
+        check(reset, Code::ResourceExhausted, 429, "UPSTREAM_RESET");
+        check(Error::DeadlineExceeded, Code::DeadlineExceeded, 504, "DEADLINE_EXCEEDED");
+        check(Error::UpstreamBroken { problem: "no grpc-status" }, Code::Unknown, 502, "UPSTREAM_BROKEN");
+        check(Error::UpstreamStatus { status: 503 }, Code::Unavailable, 503, "UPSTREAM_BROKEN");
+        check(Error::UpstreamStatus { status: 200 }, Code::Unknown, 502, "UPSTREAM_BROKEN");
+    }
+
+    #[test]
+    fn an_internal_refusal_tells_the_client_nothing() {
+        let status = Error::UpstreamMessage { problem: "field 7 of secret.Message".into() }.status();
+        assert_eq!(status.message(), chassis::error::INTERNAL_MESSAGE);
+    }
+
+    #[test]
+    fn a_challenge_names_the_scope_and_not_the_reason() {
+        let challenge = |error: Error| error.header().map(|(_, value)| value);
+        assert_eq!(challenge(Error::TokenMissing).as_deref(), Some("Bearer"));
+        assert_eq!(challenge(Error::TokenExpired).as_deref(), Some("Bearer error=\"invalid_token\""));
+        assert_eq!(
+            challenge(Error::ScopeMissing { any_of: vec!["accounts.read".into(), "staff.read".into()] })
+                .as_deref(),
+            Some("Bearer error=\"insufficient_scope\", scope=\"accounts.read staff.read\"")
+        );
+    }
+}

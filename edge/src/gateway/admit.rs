@@ -1,0 +1,110 @@
+//! From a method that was found to a call that may be made: who asks, whether they may, and what the upstream is told about it.
+//! Nothing of the body has been read so far, and nothing after this looks at credentials again.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use chassis::drain::Drain;
+use chassis::trace::TraceContext;
+use http::{HeaderMap, HeaderValue};
+use pingora::proxy::Session;
+use tokio::time::{Instant, timeout_at};
+
+use super::refuse::finish_connection;
+use super::{Context, Gateway};
+use crate::authz;
+use crate::contract::Method;
+use crate::error::Error;
+use crate::headers::{self, Received, Wire};
+use crate::snapshot::Snapshot;
+use crate::upstream::{StreamClass, Upstream, UpstreamStream};
+
+/// A call that may be made.
+pub struct Call {
+    /// The configuration it is served by.
+    pub snapshot: Arc<Snapshot>,
+    /// What is called.
+    pub method: Arc<Method>,
+    /// By when it must have ended.
+    pub deadline: Instant,
+    /// How long nothing may move, for streams.
+    pub idle: Option<Duration>,
+    upstream: Arc<Upstream>,
+    caller: HeaderValue,
+    received: Received,
+    wire: Wire,
+    drain: Drain,
+}
+
+impl Gateway {
+    /// Authentication, authorization, headers.
+    pub(super) async fn admit(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        method: &Arc<Method>,
+        session: &Session,
+        context: &mut Context,
+    ) -> Result<Call, Error> {
+        let headers = &session.req_header().headers;
+        let record = &mut context.record;
+        record.method = Some(Arc::clone(method));
+        let sampled = rand::random_range(0..1_000_000) < self.shared.sample_per_million;
+        let fresh = TraceContext { sampled, ..TraceContext::root() };
+        let received = headers::read(headers, self.listener, record.wire, fresh, uuid::Uuid::now_v7());
+        if let Ok(received) = &received {
+            record.received(received);
+        }
+        let certificate =
+            context.connection.as_ref().and_then(|connection| connection.certificate.as_deref());
+        let now = SystemTime::now();
+        let authenticated =
+            self.shared.authenticator.authenticate(self.listener, certificate, headers, now).await?;
+        record.caller = Some(Arc::clone(&authenticated.caller));
+        authz::admit(&method.policy, self.listener, &authenticated.caller)?;
+        let received = received?;
+        let budget =
+            headers::budget(&method.policy.bounds, received.timeout).ending_with(authenticated.left(now));
+        if budget.total.is_zero() {
+            return Err(Error::DeadlineExceeded);
+        }
+        let upstream = self.shared.upstreams.get(&method.upstream);
+        let upstream =
+            upstream.ok_or(Error::Internal { problem: "a method names an upstream that is not there" })?;
+        Ok(Call {
+            snapshot: Arc::clone(snapshot),
+            method: Arc::clone(method),
+            deadline: record.started + budget.total,
+            idle: budget.idle,
+            upstream: Arc::clone(upstream),
+            caller: authenticated.stamp.clone(),
+            received,
+            wire: record.wire,
+            drain: self.shared.drain.clone(),
+        })
+    }
+}
+
+impl Call {
+    /// Lets a kept-alive HTTP/1 connection end with this answer if the process is stopping. Must precede the answer's header.
+    pub fn finish_connection(&self, session: &mut Session) {
+        finish_connection(session, &self.drain);
+    }
+
+    /// Opens the stream to the upstream, with what of the request's header may reach it.
+    ///
+    /// # Errors
+    /// When no endpoint takes the call in time.
+    pub async fn open(&self, from: &HeaderMap) -> Result<UpstreamStream, Error> {
+        let path = self.snapshot.path(&self.method);
+        let path = path.ok_or(Error::Internal { problem: "a method without a path" })?;
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let Snapshot { request_headers, .. } = &*self.snapshot;
+        let headers = headers::upstream(from, self.wire, request_headers, &self.caller, &self.received, left);
+        let streaming = self.method.client_streaming || self.method.server_streaming;
+        let class = if streaming { StreamClass::Streaming } else { StreamClass::Unary };
+        match timeout_at(self.deadline, self.upstream.open(class, path, headers, false)).await {
+            Ok(opened) => opened.map_err(Error::from),
+            Err(_) => Err(Error::DeadlineExceeded),
+        }
+    }
+}

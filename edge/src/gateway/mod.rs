@@ -1,0 +1,288 @@
+//! The path of a request: limits, route, authentication, authorization, headers, then the relay or the transcoder, then the
+//! access log. Each step is a module of its own; here is only their order, and what Pingora's phases have to do with it. The
+//! proxying of Pingora itself is never reached: every request is answered in `request_filter`, because the status of a gRPC
+//! call stands in trailers that Pingora's response filters see too late.
+
+mod admit;
+mod grpc;
+mod limits;
+mod record;
+mod refuse;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use chassis::drain::{Drain, Guard};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method as Verb};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use tonic::Code;
+
+pub use admit::Call;
+pub use limits::Budget;
+pub use record::Record;
+
+use crate::access_log::AccessLog;
+use crate::authn::Authenticator;
+use crate::error::Error;
+use crate::headers::Wire;
+use crate::listener::Connection;
+use crate::metrics::{InFlight, Metrics};
+use crate::policy::Listener;
+use crate::snapshot::Snapshot;
+use crate::upstream::Upstreams;
+use crate::{contract, rest};
+
+/// What the gateways of all listeners share.
+pub struct Shared {
+    /// The configuration for the next request.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Who asks.
+    pub authenticator: Authenticator,
+    /// Where it goes.
+    pub upstreams: Upstreams,
+    /// What is kept of it.
+    pub access_log: AccessLog,
+    /// How it counts.
+    pub metrics: Metrics,
+    /// When it must end.
+    pub drain: Drain,
+    /// The share of traces started here that are recorded, in millionths.
+    pub sample_per_million: u32,
+}
+
+/// The gateway of one listener.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    listener: Listener,
+    budget: Arc<Budget>,
+}
+
+/// One request on its way through the phases.
+pub struct Context {
+    record: Record,
+    connection: Option<Arc<Connection>>,
+    seat: Option<limits::Seat>,
+    _counted: InFlight,
+    // HTTP/2 streams are tasks that Pingora does not wait for; the drain does.
+    _guard: Guard,
+}
+
+/// Why a request ended without its answer.
+pub enum Ended {
+    /// The edge refused it, and the client is told why.
+    Refused(Error),
+    /// Nothing more can or may be written: the client has gone, or an answer that had begun broke off.
+    Aborted(pingora::BError),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<pingora::BError> for Ended {
+    fn from(error: pingora::BError) -> Self {
+        Self::Aborted(error)
+    }
+}
+
+impl Gateway {
+    /// The gateway of `listener`, with room for `in_flight_max` requests.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, listener: Listener, in_flight_max: usize) -> Self {
+        Self { shared, listener, budget: Budget::new(listener.as_str(), in_flight_max) }
+    }
+
+    async fn serve(&self, session: &mut Session, context: &mut Context) -> Result<(), Ended> {
+        let snapshot = self.shared.snapshot.load_full();
+        let header = session.req_header();
+        limits::check_header(header.raw_path().len(), &header.headers, &snapshot.limits)?;
+        context.seat = Some(self.budget.take()?);
+        // A client that reads or writes nothing for this long has gone, whatever TCP thinks.
+        session.set_write_timeout(Some(snapshot.limits.body_idle()));
+        match context.record.wire {
+            Wire::Grpc => self.serve_grpc(session, context, &snapshot).await,
+            Wire::Rest => self.serve_rest(session, context, &snapshot).await,
+        }
+    }
+
+    async fn serve_grpc(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        snapshot: &Arc<Snapshot>,
+    ) -> Result<(), Ended> {
+        let header = session.req_header();
+        if header.method != Verb::POST {
+            return Err(Error::MethodNotAllowed { allow: "POST".to_owned() }.into());
+        }
+        let method = snapshot.contract.by_grpc_path(header.uri.path()).filter(|method| self.shows(method));
+        let method = method.ok_or(Error::UnknownMethod)?;
+        let call = self.admit(snapshot, method, session, context).await?;
+        grpc::relay(session, &call, &mut context.record).await
+    }
+
+    async fn serve_rest(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        snapshot: &Arc<Snapshot>,
+    ) -> Result<(), Ended> {
+        let header = session.req_header();
+        if !header.raw_path_is_utf8() {
+            return Err(Error::MalformedPath.into());
+        }
+        // Cheap, the text is shared; the route borrows from it while the session is written to.
+        let uri = header.uri.clone();
+        let matched = snapshot.contract.route(&header.method, uri.path()).map_err(Error::from)?;
+        if !self.shows(matched.method) {
+            return Err(Error::UnknownPath.into());
+        }
+        context.record.template = Some(Arc::clone(matched.binding.template()));
+        let call = self.admit(snapshot, matched.method, session, context).await?;
+        let target =
+            rest::Target { binding: matched.binding, variables: &matched.variables, query: uri.query() };
+        rest::serve(session, &call, &target, &mut context.record).await
+    }
+
+    /// Whether a method exists on this listener at all.
+    fn shows(&self, method: &contract::Method) -> bool {
+        method.policy.visible_on(self.listener)
+    }
+}
+
+/// gRPC says so in its content type; gRPC-Web is another language and counts as none.
+fn wire(headers: &HeaderMap) -> Wire {
+    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    match content_type.strip_prefix(b"application/grpc") {
+        Some([] | [b'+' | b';', ..]) => Wire::Grpc,
+        Some(_) | None => Wire::Rest,
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context {
+            record: Record::begin(),
+            connection: None,
+            seat: None,
+            _counted: self.shared.metrics.request_begins(self.listener),
+            _guard: self.shared.drain.guard(),
+        }
+    }
+
+    /// No modules: answers are written below them, and the default one would look for compression on every request.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        context.connection = Connection::of(session).cloned();
+        if let Some(connection) = &context.connection {
+            connection.request_begins();
+        }
+        // gRPC needs trailers, which HTTP/1 clients do not get here: such a call is looked up as REST and refused as that.
+        if session.is_http2() {
+            context.record.wire = wire(&session.req_header().headers);
+        }
+        // Without it, the watch for a client that leaves would take a pipelined request for a protocol error.
+        session.set_pipelining_enabled(true);
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora::Result<bool> {
+        let ended = self.serve(session, context).await;
+        let result = match ended {
+            Ok(()) => Ok(()),
+            Err(Ended::Refused(error)) => {
+                context.record.refused(&error);
+                refuse::write(session, context.record.wire, &error, &self.shared.drain).await
+            }
+            Err(Ended::Aborted(error)) => Err(error),
+        };
+        if let Err(error) = result {
+            context.record.cut("downstream");
+            return Err(error);
+        }
+        Ok(true)
+    }
+
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        _context: &mut Context,
+    ) -> pingora::Result<Box<HttpPeer>> {
+        Err(pingora::Error::explain(
+            pingora::ErrorType::InternalError,
+            "requests are answered in request_filter",
+        ))
+    }
+
+    /// What goes wrong after an answer has begun cannot be told: the stream or connection ends, and the client sees that.
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        _error: &pingora::Error,
+        _context: &mut Context,
+    ) -> FailToProxy {
+        session.shutdown().await;
+        FailToProxy { error_code: 0, can_reuse_downstream: false }
+    }
+
+    /// The access log says it, without the path that Pingora would print.
+    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &pingora::Error) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _session: &Session, context: &Context) -> String {
+        context.record.template.as_deref().unwrap_or("-").to_owned()
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, context: &mut Context) {
+        if let Some(error) = error {
+            tracing::debug!(kind = error.etype().as_str(), "request broke off");
+        }
+        let Shared { access_log, metrics, .. } = &*self.shared;
+        context.record.finish(self.listener, session, access_log, metrics);
+        if let Some(connection) = &context.connection {
+            connection.request_ends();
+        }
+        context.seat = None;
+    }
+}
+
+/// A code by its number; those gRPC does not have are UNKNOWN.
+#[must_use]
+pub fn code(number: u32) -> Code {
+    i32::try_from(number).map_or(Code::Unknown, Code::from_i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_grpc_itself_is_relayed() {
+        let check = |content_type: &'static str, expect: Wire| {
+            let headers =
+                HeaderMap::from_iter([(CONTENT_TYPE, http::HeaderValue::from_static(content_type))]);
+            assert_eq!(wire(&headers), expect, "{content_type}");
+        };
+        check("application/grpc", Wire::Grpc);
+        check("application/grpc+proto", Wire::Grpc);
+        check("application/grpc;charset=utf-8", Wire::Grpc);
+        check("application/grpc-web", Wire::Rest);
+        check("application/json", Wire::Rest);
+        assert_eq!(wire(&HeaderMap::new()), Wire::Rest);
+    }
+}

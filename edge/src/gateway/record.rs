@@ -1,0 +1,167 @@
+//! What is known about one request while it runs, written down as it becomes known, and turned into an access log line and
+//! numbers at the end. It decides nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::call::Caller;
+use chassis::metrics::code_name;
+use http::{HeaderValue, Method as Verb};
+use pingora::proxy::Session;
+use tokio::time::Instant;
+use tonic::Code;
+
+use crate::access_log::{AccessLog, Entry};
+use crate::contract::Method;
+use crate::error::Error;
+use crate::headers::{Received, Wire};
+use crate::metrics::Metrics;
+use crate::policy::Listener;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Record {
+    /// When its header was parsed.
+    pub started: Instant,
+    /// The language it speaks.
+    pub wire: Wire,
+    /// What it calls.
+    pub method: Option<Arc<Method>>,
+    /// The path template it matched.
+    pub template: Option<Arc<str>>,
+    /// Who asks.
+    pub caller: Option<Arc<Caller>>,
+    trace_id: Option<u128>,
+    transaction_id: Option<HeaderValue>,
+    upstream: Option<(Instant, Duration)>,
+    outcome: Option<Code>,
+    reason: Option<&'static str>,
+    cut_by: Option<&'static str>,
+    moved: Option<(u64, u64)>,
+}
+
+impl Record {
+    /// A request that has just begun.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self {
+            started: Instant::now(),
+            wire: Wire::Rest,
+            method: None,
+            template: None,
+            caller: None,
+            trace_id: None,
+            transaction_id: None,
+            upstream: None,
+            outcome: None,
+            reason: None,
+            cut_by: None,
+            moved: None,
+        }
+    }
+
+    /// Its place in a trace and a transaction.
+    pub fn received(&mut self, received: &Received) {
+        self.trace_id = Some(received.trace.context.trace_id);
+        self.transaction_id = Some(received.transaction_id.clone());
+    }
+
+    /// The upstream is being called.
+    pub fn upstream_begins(&mut self) {
+        self.upstream = Some((Instant::now(), Duration::ZERO));
+    }
+
+    /// The upstream has said all it will say.
+    pub fn upstream_ends(&mut self) {
+        if let Some((began, took)) = &mut self.upstream {
+            *took = began.elapsed();
+        }
+    }
+
+    /// How the call ended.
+    pub fn ended(&mut self, code: Code) {
+        self.outcome = Some(code);
+    }
+
+    /// The edge refused it itself.
+    pub fn refused(&mut self, error: &Error) {
+        use chassis::error::Failure as _;
+        self.outcome = Some(error.code());
+        self.reason = Some(error.reason());
+    }
+
+    /// The answer was cut short.
+    pub fn cut(&mut self, by: &'static str) {
+        self.cut_by = Some(by);
+        if self.outcome.is_none() {
+            self.outcome = Some(Code::Cancelled);
+        }
+    }
+
+    /// What moved, when the session does not know.
+    pub fn moved(&mut self, request: u64, response: u64) {
+        self.moved = Some((request, response));
+    }
+
+    /// Writes it all down.
+    pub fn finish(&self, listener: Listener, session: &Session, log: &AccessLog, metrics: &Metrics) {
+        let took = self.started.elapsed();
+        let code = code_name(self.outcome.unwrap_or(Code::Unknown));
+        let (bytes_in, bytes_out) = self.moved.unwrap_or_else(|| {
+            let downstream = session.as_downstream();
+            (downstream.body_bytes_read() as u64, downstream.body_bytes_sent() as u64)
+        });
+        metrics.request_ended(listener, self.method.as_ref().map(|method| &method.path), code, took);
+        metrics.bytes(listener, bytes_in, bytes_out);
+        if let Some(reason) = self.reason {
+            metrics.refused(listener, reason);
+        }
+        if !log.is_on() {
+            return;
+        }
+        log.write(&Entry {
+            time: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            target: "access",
+            listener: listener.as_str(),
+            protocol: match self.wire {
+                Wire::Grpc => "grpc",
+                Wire::Rest => "rest",
+            },
+            http_version: if session.as_downstream().is_http2() { "h2" } else { "h1" },
+            verb: verb(&session.req_header().method),
+            route: self.template.as_deref(),
+            rpc: self.method.as_ref().map(|method| method.path.trim_start_matches('/')),
+            code,
+            status: session.as_downstream().response_written().map_or(0, |response| response.status.as_u16()),
+            reason: self.reason,
+            principal: self.caller.as_ref().map(|caller| caller.kind()),
+            service: self.caller.as_ref().and_then(|caller| caller.acting_service()),
+            duration_ms: milliseconds(took),
+            upstream_ms: self.upstream.map(|(_, took)| milliseconds(took)),
+            bytes_in,
+            bytes_out,
+            trace_id: self.trace_id.map(|id| format!("{id:032x}")),
+            transaction_id: self.transaction_id.as_ref().and_then(|id| id.to_str().ok()),
+            cut_by: self.cut_by,
+        });
+    }
+}
+
+/// With three decimals: microseconds are as fine as the clock is worth.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// A verb as a bounded label: a client may invent any.
+fn verb(verb: &Verb) -> &'static str {
+    const KNOWN: [(Verb, &str); 7] = [
+        (Verb::GET, "GET"),
+        (Verb::POST, "POST"),
+        (Verb::PUT, "PUT"),
+        (Verb::PATCH, "PATCH"),
+        (Verb::DELETE, "DELETE"),
+        (Verb::HEAD, "HEAD"),
+        (Verb::OPTIONS, "OPTIONS"),
+    ];
+    KNOWN.iter().find(|(known, _)| known == verb).map_or("OTHER", |(_, name)| name)
+}

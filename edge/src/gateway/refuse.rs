@@ -1,0 +1,104 @@
+//! A refusal on the wire: AIP-193 JSON over REST, trailers-only over gRPC, both from the same value.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chassis::drain::Drain;
+use chassis::error::{Failure as _, Kind};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Method as Verb};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
+use pingora::proxy::Session;
+use tokio::time::timeout;
+
+use crate::error::Error;
+use crate::headers::Wire;
+use crate::transcode::{Failed, status_json};
+
+/// How much of a refused body is read away, and for how long. A connection that is closed on unread bytes is reset, and the
+/// reset may overtake the refusal.
+const DRAIN_BYTES_MAX: usize = 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// Answers with `error`. Nothing may have been written before.
+pub(super) async fn write(
+    session: &mut Session,
+    wire: Wire,
+    error: &Error,
+    drain: &Drain,
+) -> pingora::Result<()> {
+    if error.kind() == Kind::Internal {
+        let cause = chassis::error::chain(error);
+        tracing::error!(reason = error.reason(), cause, "request failed");
+    }
+    finish_connection(session, drain);
+    match wire {
+        Wire::Grpc => write_grpc(session, error).await,
+        Wire::Rest => write_rest(session, error).await,
+    }
+}
+
+/// Lets a kept-alive HTTP/1 connection end with this answer when the process is stopping. Must precede the answer's header.
+pub(super) fn finish_connection(session: &mut Session, drain: &Drain) {
+    if drain.is_stopping() {
+        session.set_keepalive(None);
+    }
+}
+
+async fn write_grpc(session: &mut Session, error: &Error) -> pingora::Result<()> {
+    let mut header = ResponseHeader::build(200, Some(4))?;
+    header.insert_header(CONTENT_TYPE, "application/grpc")?;
+    let mut trailers = HeaderMap::with_capacity(4);
+    if error.status().add_header(&mut trailers).is_err() {
+        return Err(pingora::Error::explain(
+            pingora::ErrorType::InternalError,
+            "a status that does not fit a header",
+        ));
+    }
+    for (name, value) in &trailers {
+        header.insert_header(name, value)?;
+    }
+    // The only way to a trailers-only answer: `write_response_header` never ends the stream.
+    session.write_response_tasks(vec![HttpTask::Header(Box::new(header), true)]).await?;
+    Ok(())
+}
+
+async fn write_rest(session: &mut Session, error: &Error) -> pingora::Result<()> {
+    let status = error.status();
+    let mut body = Vec::with_capacity(512);
+    let failed = Failed {
+        http_status: error.http_status(),
+        grpc_code: status.code() as u32,
+        message: status.message(),
+        details: Some(status.details()),
+    };
+    status_json(&failed, None, &mut body);
+    let mut header = ResponseHeader::build(error.http_status(), Some(6))?;
+    header.insert_header(CONTENT_TYPE, "application/json")?;
+    header.insert_header(CONTENT_LENGTH, body.len())?;
+    header.insert_header(CACHE_CONTROL, "no-store")?;
+    if let Some((name, value)) = error.header() {
+        header.insert_header(name, value)?;
+    }
+    if session.req_header().method == Verb::HEAD {
+        session.write_response_tasks(vec![HttpTask::Header(Box::new(header), true)]).await?;
+        return Ok(());
+    }
+    session.as_downstream_mut().write_response_header(Box::new(header)).await?;
+    session.as_downstream_mut().write_response_body(Bytes::from(body), true).await?;
+    if !session.is_http2() {
+        let _ = timeout(DRAIN_TIME, read_away(session)).await;
+    }
+    Ok(())
+}
+
+async fn read_away(session: &mut Session) {
+    let mut left = DRAIN_BYTES_MAX;
+    while let Ok(Some(bytes)) = session.as_downstream_mut().read_request_body().await {
+        match left.checked_sub(bytes.len()) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! An upstream's answer, message by message, up to the status in its trailers. It knows frames and statuses, not what the
+//! messages mean.
+
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use percent_encoding::percent_decode;
+use tokio::time::{Instant, timeout_at};
+use tonic::Code;
+
+use crate::error::Error;
+use crate::gateway::{Call, code};
+use crate::transcode::decode_bin;
+use crate::transcode::frame::{PREFIX_BYTES, Prefix};
+use crate::upstream::{StreamError, UpstreamStream};
+
+/// How a call ended, in the upstream's words.
+#[derive(Debug)]
+pub(super) struct Status {
+    pub code: Code,
+    pub message: String,
+    /// A serialized `google.rpc.Status`.
+    pub details: Option<Vec<u8>>,
+}
+
+/// See the module.
+pub(super) struct Answer {
+    stream: UpstreamStream,
+    /// The metadata that came before the messages.
+    pub headers: HeaderMap,
+    status: Option<Status>,
+    received: BytesMut,
+    message_bytes_max: usize,
+    deadline: Instant,
+    idle: Option<Duration>,
+}
+
+impl Answer {
+    /// Waits for the head of the answer.
+    pub(super) async fn begin(mut stream: UpstreamStream, call: &Call) -> Result<Self, Error> {
+        let (deadline, idle) = (call.deadline, call.idle);
+        let head = within(deadline, idle, stream.read_response_header()).await?;
+        let status = Status::read(&head.headers);
+        if head.status != StatusCode::OK && status.is_none() {
+            return Err(Error::UpstreamStatus { status: head.status.as_u16() });
+        }
+        let grpc = head.headers.get(http::header::CONTENT_TYPE);
+        if !grpc.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
+            return Err(Error::UpstreamBroken { problem: "not a gRPC content type" });
+        }
+        let message_bytes_max = call.snapshot.limits.message_bytes_max;
+        Ok(Self {
+            stream,
+            headers: head.headers,
+            status,
+            received: BytesMut::new(),
+            message_bytes_max,
+            deadline,
+            idle,
+        })
+    }
+
+    /// The next message; `None` once there are no more, when [`Answer::status`] tells how it ended.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            if let Some(message) = self.take()? {
+                return Ok(Some(message));
+            }
+            if self.status.is_some() {
+                return self.whole(None);
+            }
+            let Some(piece) = within(self.deadline, self.idle, self.stream.read_response_body()).await?
+            else {
+                let trailers = within(self.deadline, self.idle, self.stream.read_trailers()).await?;
+                let status = trailers.as_ref().and_then(Status::read);
+                self.status = Some(status.ok_or(Error::UpstreamBroken { problem: "no grpc-status" })?);
+                continue;
+            };
+            if self.received.is_empty() {
+                self.received = BytesMut::from(piece);
+            } else {
+                self.received.extend_from_slice(&piece);
+            }
+        }
+    }
+
+    /// A message that has been received already, without waiting for another.
+    pub(super) fn take(&mut self) -> Result<Option<Bytes>, Error> {
+        let Some(prefix) = self.received.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+        let broken = |problem: &str| Error::UpstreamMessage { problem: problem.to_owned() };
+        let prefix = Prefix::parse(*prefix).ok_or_else(|| broken("unknown frame flags"))?;
+        if prefix.compressed {
+            // No encoding was offered, so none may be used.
+            return Err(broken("compressed without being asked"));
+        }
+        if prefix.length > self.message_bytes_max {
+            return Err(broken("message too large"));
+        }
+        if self.received.len() < PREFIX_BYTES + prefix.length {
+            return Ok(None);
+        }
+        self.received.advance(PREFIX_BYTES);
+        Ok(Some(self.received.split_to(prefix.length).freeze()))
+    }
+
+    /// How the call ended, once there are no more messages.
+    pub(super) fn status(&mut self) -> Status {
+        self.status.take().unwrap_or(Status { code: Code::Unknown, message: String::new(), details: None })
+    }
+
+    /// `end`, unless the answer stopped inside a frame. A failed call may stop anywhere.
+    fn whole(&self, end: Option<Bytes>) -> Result<Option<Bytes>, Error> {
+        let failed = self.status.as_ref().is_some_and(|status| status.code != Code::Ok);
+        if self.received.is_empty() || failed {
+            return Ok(end);
+        }
+        Err(Error::UpstreamMessage { problem: "ends inside a frame".to_owned() })
+    }
+}
+
+impl Status {
+    /// The status in trailers, or in the header of an answer that is nothing but its status.
+    fn read(headers: &HeaderMap) -> Option<Self> {
+        let number = headers.get("grpc-status")?;
+        let number = number.to_str().ok().and_then(|number| number.parse().ok());
+        let message = headers.get("grpc-message").map(|value| percent_decode(value.as_bytes()));
+        Some(Self {
+            code: number.map_or(Code::Unknown, code),
+            message: message.map(|text| text.decode_utf8_lossy().into_owned()).unwrap_or_default(),
+            details: headers.get("grpc-status-details-bin").and_then(|value| decode_bin(value.as_bytes())),
+        })
+    }
+}
+
+/// Waits for the upstream no longer than the call may take, nor than a stream may stand still.
+pub(super) async fn within<T>(
+    deadline: Instant,
+    idle: Option<Duration>,
+    wait: impl Future<Output = Result<T, StreamError>>,
+) -> Result<T, Error> {
+    let until = idle.map_or(deadline, |idle| deadline.min(Instant::now() + idle));
+    match timeout_at(until, wait).await {
+        Ok(result) => result.map_err(Error::from),
+        Err(_) if until < deadline => Err(Error::StreamIdle),
+        Err(_) => Err(Error::DeadlineExceeded),
+    }
+}

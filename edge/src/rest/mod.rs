@@ -1,0 +1,81 @@
+//! A REST call: JSON in, one gRPC call upstream, JSON out. What becomes of the bytes is `transcode`'s business; here they are
+//! read, sent, awaited and written, with a bound on every size and every wait. A client that leaves takes its call along.
+
+mod answer;
+mod body;
+mod reply;
+mod stream;
+mod unary;
+mod upload;
+
+use http::HeaderValue;
+use http::header::{CONTENT_TYPE, HeaderName, IF_MATCH};
+use pingora::proxy::Session;
+
+use crate::error::Error;
+use crate::gateway::{Call, Ended, Record};
+use crate::route::Variables;
+use crate::transcode::{Binding, BindingKind, RequestError, RestRequest};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// What a REST request is aimed at.
+pub struct Target<'a> {
+    /// The binding that matched.
+    pub binding: &'a Binding,
+    /// What its template's variables stand for.
+    pub variables: &'a Variables<'a>,
+    /// Raw, without the `?`.
+    pub query: Option<&'a str>,
+}
+
+/// Serves a REST call to its end.
+///
+/// # Errors
+/// [`Ended`]: a refusal if nothing has been written so far.
+pub async fn serve(
+    session: &mut Session,
+    call: &Call,
+    target: &Target<'_>,
+    record: &mut Record,
+) -> Result<(), Ended> {
+    match target.binding.kind() {
+        BindingKind::Unary => unary::serve(session, call, target, record).await,
+        BindingKind::ServerStream => stream::serve_messages(session, call, target, record).await,
+        BindingKind::HttpBodyDownload => stream::serve_bytes(session, call, target, record).await,
+        BindingKind::HttpBodyUpload => upload::serve(session, call, target, record).await,
+        // A stream of JSON upwards has no form that every client can send; such methods are for gRPC.
+        BindingKind::ClientStream | BindingKind::Bidi => Err(Error::UnknownMethod.into()),
+    }
+}
+
+impl Target<'_> {
+    /// Appends the gRPC message of the request, `body` included, to `out`.
+    fn encode(&self, session: &Session, body: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        self.with_request(session, body, |request| self.binding.encode_request(request, out))
+    }
+
+    fn with_request(
+        &self,
+        session: &Session,
+        body: &[u8],
+        encode: impl FnOnce(&RestRequest<'_>) -> Result<(), RequestError>,
+    ) -> Result<(), Error> {
+        let headers = &session.req_header().headers;
+        let text = |name: HeaderName, label: &'static str| {
+            let value = headers.get(name).map(HeaderValue::to_str).transpose();
+            value.map_err(|_| Error::InvalidHeader { header: label })
+        };
+        let request = RestRequest {
+            variables: self.variables,
+            query: self.query,
+            body,
+            content_type: text(CONTENT_TYPE, "content-type")?,
+            idempotency_key: text(IDEMPOTENCY_KEY, "idempotency-key")?,
+            if_match: text(IF_MATCH, "if-match")?,
+            last_event_id: text(LAST_EVENT_ID, "last-event-id")?,
+        };
+        encode(&request).map_err(Error::from)
+    }
+}

@@ -1,0 +1,120 @@
+//! Answers on the REST side: the headers of a success, and an upstream's failure in the one error shape.
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, Method as Verb};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
+use pingora::proxy::Session;
+use tonic::Code;
+
+use super::Target;
+use super::answer::Status;
+use crate::error::Error;
+use crate::gateway::{Call, Record};
+use crate::headers;
+use crate::transcode::{Failed, http_status_of, retry_after, status_json};
+
+/// The header of a success, without its length: what every answer carries, and what the upstream may add.
+pub(super) fn success(
+    status: u16,
+    content_type: &str,
+    upstream: &HeaderMap,
+    call: &Call,
+) -> pingora::Result<Box<ResponseHeader>> {
+    let mut header = ResponseHeader::build(status, Some(8))?;
+    header.insert_header(CONTENT_TYPE, content_type)?;
+    // An answer to one principal is no business of a cache on the way.
+    header.insert_header(CACHE_CONTROL, "no-store")?;
+    for (name, value) in &headers::downstream_rest(upstream, &call.snapshot.response_headers) {
+        header.append_header(name, value)?;
+    }
+    Ok(Box::new(header))
+}
+
+/// Adds what the method's options say a success carries, read from its message.
+pub(super) fn add_options(
+    header: &mut ResponseHeader,
+    target: &Target<'_>,
+    message: &[u8],
+) -> pingora::Result<()> {
+    if let Some(location) = target.binding.location(message) {
+        header.insert_header(LOCATION, location)?;
+    }
+    if let Some(etag) = target.binding.etag(message) {
+        header.insert_header(ETAG, etag)?;
+    }
+    Ok(())
+}
+
+/// Writes a whole answer. No body goes with HEAD or 204.
+pub(super) async fn write(
+    session: &mut Session,
+    call: &Call,
+    mut header: Box<ResponseHeader>,
+    body: Bytes,
+) -> pingora::Result<()> {
+    call.finish_connection(session);
+    let empty = header.status == http::StatusCode::NO_CONTENT;
+    if empty {
+        header.remove_header(&CONTENT_TYPE);
+    } else {
+        header.insert_header(CONTENT_LENGTH, body.len())?;
+    }
+    if empty || session.req_header().method == Verb::HEAD {
+        session.write_response_tasks(vec![HttpTask::Header(header, true)]).await?;
+        return Ok(());
+    }
+    let downstream = session.as_downstream_mut();
+    downstream.write_response_header(header).await?;
+    downstream.write_response_body(body, true).await
+}
+
+/// Writes an upstream's failure.
+pub(super) async fn write_failure(
+    session: &mut Session,
+    call: &Call,
+    target: &Target<'_>,
+    status: &Status,
+    record: &mut Record,
+) -> pingora::Result<()> {
+    record.ended(status.code);
+    let http_status = http_status_of(status.code as u32);
+    let mut body = Vec::with_capacity(256);
+    print_failure(target, status, &mut body);
+    let mut header = ResponseHeader::build(http_status, Some(6))?;
+    header.insert_header(CONTENT_TYPE, "application/json")?;
+    header.insert_header(CACHE_CONTROL, "no-store")?;
+    if status.code == Code::Unauthenticated {
+        header.insert_header(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")?;
+    }
+    if let Some(after) = status.details.as_deref().and_then(retry_after) {
+        header.insert_header(RETRY_AFTER, after.as_secs_f64().ceil().max(1.0).to_string())?;
+    }
+    write(session, call, Box::new(header), body.into()).await
+}
+
+/// An upstream's failure as one JSON object.
+pub(super) fn print_failure(target: &Target<'_>, status: &Status, out: &mut Vec<u8>) {
+    let failed = Failed {
+        http_status: http_status_of(status.code as u32),
+        grpc_code: status.code as u32,
+        message: &status.message,
+        details: status.details.as_deref(),
+    };
+    status_json(&failed, Some(target.binding.types()), out);
+}
+
+/// A refusal of the edge as one JSON object, for an answer that has begun.
+pub(super) fn print_refusal(error: &Error, out: &mut Vec<u8>) {
+    let status = error.status();
+    let failed = Failed {
+        http_status: error.http_status(),
+        grpc_code: status.code() as u32,
+        message: status.message(),
+        details: Some(status.details()),
+    };
+    status_json(&failed, None, out);
+}

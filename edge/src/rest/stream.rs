@@ -1,0 +1,327 @@
+//! One request, a stream of answers: JSON messages in the framing the client asked for, or the plain bytes of a download. The
+//! answer's header waits for the first message, so that a call that fails at once is answered like a unary one. Later a failure
+//! is told where the framing has room for it; where it has none the answer is cut, never closed as if whole.
+
+use bytes::Bytes;
+use http::Method as Verb;
+use http::header::{ACCEPT, TRANSFER_ENCODING};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
+use pingora::proxy::Session;
+use pingora::{Error as PingoraError, ErrorType};
+use tokio::time::timeout_at;
+use tonic::Code;
+
+use super::answer::{Answer, within};
+use super::{Target, body, reply, unary};
+use crate::error::Error;
+use crate::gateway::{Call, Ended, Record};
+
+/// Messages that have arrived together leave together, up to this many bytes: one write instead of many.
+const GATHER_BYTES: usize = 16 * 1024;
+
+/// How a stream of JSON messages is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    /// One JSON array.
+    Array,
+    /// One message a line.
+    Lines,
+    /// Server-sent events.
+    Events,
+}
+
+impl Framing {
+    /// By the `Accept` header; without a word of ours in it, an array, for that is JSON.
+    fn chosen(accept: &str) -> Self {
+        for range in accept.split(',') {
+            match range.split(';').next().unwrap_or_default().trim() {
+                "application/x-ndjson" | "application/ndjson" | "application/jsonl" => return Self::Lines,
+                "text/event-stream" => return Self::Events,
+                "application/json" => return Self::Array,
+                _ => (),
+            }
+        }
+        Self::Array
+    }
+
+    const fn content_type(self) -> &'static str {
+        match self {
+            Self::Array => "application/json",
+            Self::Lines => "application/x-ndjson",
+            Self::Events => "text/event-stream",
+        }
+    }
+
+    /// What stands before a message; `first` if none came before.
+    const fn before(self, first: bool) -> &'static [u8] {
+        match self {
+            Self::Array if first => b"[",
+            Self::Array => b",",
+            Self::Lines => b"",
+            Self::Events => b"data: ",
+        }
+    }
+
+    const fn after(self) -> &'static [u8] {
+        match self {
+            Self::Array => b"",
+            Self::Lines => b"\n",
+            Self::Events => b"\n\n",
+        }
+    }
+
+    /// What ends a whole stream; `empty` if it had no message.
+    const fn end(self, empty: bool) -> &'static [u8] {
+        match self {
+            Self::Array if empty => b"[]",
+            Self::Array => b"]",
+            Self::Lines | Self::Events => b"",
+        }
+    }
+
+    /// What stands before an error record; none where there is no room for one.
+    const fn error(self) -> Option<&'static [u8]> {
+        match self {
+            Self::Array => None,
+            Self::Lines => Some(b""),
+            Self::Events => Some(b"event: error\ndata: "),
+        }
+    }
+}
+
+/// A stream of JSON messages.
+pub(super) async fn serve_messages(
+    session: &mut Session,
+    call: &Call,
+    target: &Target<'_>,
+    record: &mut Record,
+) -> Result<(), Ended> {
+    let accept =
+        session.req_header().headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let framing = Framing::chosen(accept);
+    let mut answer = begin(session, call, target, record).await?;
+    let mut started = false;
+    loop {
+        let message = match next(session, &mut answer).await {
+            Ok(message) => message,
+            Err(Ended::Refused(error)) if started => return fail(session, framing, record, error).await,
+            Err(ended) => return Err(ended),
+        };
+        let Some(message) = message else { break };
+        let mut out = Vec::with_capacity(128 + message.len() * 3);
+        let gathered = gather(&mut answer, target, framing, !started, &message, &mut out);
+        if !started {
+            if let Err(error) = gathered {
+                return Err(error.into());
+            }
+            start(session, call, reply::success(200, framing.content_type(), &answer.headers, call)?).await?;
+            started = true;
+            session.as_downstream_mut().write_response_body(out.into(), false).await?;
+            continue;
+        }
+        session.as_downstream_mut().write_response_body(out.into(), false).await?;
+        if let Err(error) = gathered {
+            return fail(session, framing, record, error).await;
+        }
+    }
+    record.upstream_ends();
+    let status = answer.status();
+    if !started && status.code != Code::Ok {
+        return Ok(reply::write_failure(session, call, target, &status, record).await?);
+    }
+    record.ended(status.code);
+    if status.code == Code::Ok {
+        if !started {
+            start(session, call, reply::success(200, framing.content_type(), &answer.headers, call)?).await?;
+        }
+        return finish(session, Bytes::from_static(framing.end(!started))).await;
+    }
+    let Some(before) = framing.error() else { return Err(cut(record)) };
+    let mut out = before.to_vec();
+    reply::print_failure(target, &status, &mut out);
+    out.extend_from_slice(framing.after());
+    finish(session, out.into()).await
+}
+
+/// The bytes of a download, one `HttpBody` after another.
+pub(super) async fn serve_bytes(
+    session: &mut Session,
+    call: &Call,
+    target: &Target<'_>,
+    record: &mut Record,
+) -> Result<(), Ended> {
+    let mut answer = begin(session, call, target, record).await?;
+    let mut started = false;
+    loop {
+        let message = match next(session, &mut answer).await {
+            Ok(message) => message,
+            Err(Ended::Refused(error)) if started => {
+                record.refused(&error);
+                return Err(cut(record));
+            }
+            Err(ended) => return Err(ended),
+        };
+        let Some(message) = message else { break };
+        let part = target.binding.http_body(&message).map_err(Error::from);
+        let part = match part {
+            Ok(part) => part,
+            Err(error) if started => {
+                record.refused(&error);
+                return Err(cut(record));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if !started {
+            let media =
+                if part.content_type.is_empty() { "application/octet-stream" } else { part.content_type };
+            start(session, call, reply::success(200, media, &answer.headers, call)?).await?;
+            started = true;
+        }
+        session.as_downstream_mut().write_response_body(message.slice_ref(part.data), false).await?;
+    }
+    record.upstream_ends();
+    let status = answer.status();
+    if status.code == Code::Ok {
+        if !started {
+            start(session, call, reply::success(200, "application/octet-stream", &answer.headers, call)?)
+                .await?;
+        }
+        record.ended(Code::Ok);
+        return finish(session, Bytes::new()).await;
+    }
+    if started {
+        record.ended(status.code);
+        return Err(cut(record));
+    }
+    Ok(reply::write_failure(session, call, target, &status, record).await?)
+}
+
+/// Sends the one request, and waits for the head of the answer.
+async fn begin(
+    session: &mut Session,
+    call: &Call,
+    target: &Target<'_>,
+    record: &mut Record,
+) -> Result<Answer, Ended> {
+    let limits = &call.snapshot.limits;
+    let reading = body::read_whole(session, limits.message_bytes_max, limits.body_idle());
+    let body = timeout_at(call.deadline, reading).await.map_err(|_| Error::DeadlineExceeded)??;
+    let request = unary::request(session, target, &body, limits.message_bytes_max)?;
+    record.upstream_begins();
+    let mut upstream = call.open(&session.req_header().headers).await?;
+    let opening = async {
+        within(call.deadline, call.idle, upstream.write_request_body(request, true)).await?;
+        Answer::begin(upstream, call).await
+    };
+    tokio::select! {
+        biased;
+        answer = opening => Ok(answer?),
+        gone = body::client_gone(session) => Err(gone),
+    }
+}
+
+/// The next message, unless the client leaves first.
+async fn next(session: &mut Session, answer: &mut Answer) -> Result<Option<Bytes>, Ended> {
+    tokio::select! {
+        biased;
+        message = answer.next() => Ok(message?),
+        gone = body::client_gone(session) => Err(gone),
+    }
+}
+
+/// Prints `message` and those that have already arrived behind it. What was printed before an error stands.
+fn gather(
+    answer: &mut Answer,
+    target: &Target<'_>,
+    framing: Framing,
+    first: bool,
+    message: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    print(target, framing, first, message, out)?;
+    while out.len() < GATHER_BYTES {
+        let Some(message) = answer.take()? else { break };
+        print(target, framing, false, &message, out)?;
+    }
+    Ok(())
+}
+
+fn print(
+    target: &Target<'_>,
+    framing: Framing,
+    first: bool,
+    message: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let stood = out.len();
+    out.extend_from_slice(framing.before(first));
+    if let Err(error) = target.binding.decode_response(message, out) {
+        out.truncate(stood);
+        return Err(error.into());
+    }
+    out.extend_from_slice(framing.after());
+    Ok(())
+}
+
+/// Writes the header of a stream.
+async fn start(session: &mut Session, call: &Call, mut header: Box<ResponseHeader>) -> pingora::Result<()> {
+    call.finish_connection(session);
+    if session.req_header().method == Verb::HEAD {
+        session.write_response_tasks(vec![HttpTask::Header(header, true)]).await?;
+        return Ok(());
+    }
+    if !session.is_http2() {
+        header.insert_header(TRANSFER_ENCODING, "chunked")?;
+    }
+    session.as_downstream_mut().write_response_header(header).await
+}
+
+/// Writes the end of a whole stream.
+async fn finish(session: &mut Session, rest: Bytes) -> Result<(), Ended> {
+    Ok(session.as_downstream_mut().write_response_body(rest, true).await?)
+}
+
+/// Tells of a failure of the edge's side in a stream that has begun.
+async fn fail(
+    session: &mut Session,
+    framing: Framing,
+    record: &mut Record,
+    error: Error,
+) -> Result<(), Ended> {
+    record.refused(&error);
+    let Some(before) = framing.error() else { return Err(cut(record)) };
+    let mut out = before.to_vec();
+    reply::print_refusal(&error, &mut out);
+    out.extend_from_slice(framing.after());
+    finish(session, out.into()).await
+}
+
+/// Cuts an answer that must not look whole.
+fn cut(record: &mut Record) -> Ended {
+    record.cut("upstream");
+    Ended::Aborted(PingoraError::explain(ErrorType::InternalError, "the answer broke off"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_chooses_the_framing() {
+        let check = |accept: &str, expect: Framing| assert_eq!(Framing::chosen(accept), expect, "{accept}");
+        check("", Framing::Array);
+        check("*/*", Framing::Array);
+        check("application/json", Framing::Array);
+        check("application/x-ndjson", Framing::Lines);
+        check("text/html, text/event-stream;q=0.9", Framing::Events);
+        check("application/json, text/event-stream", Framing::Array);
+    }
+
+    #[test]
+    fn every_framing_of_no_message_is_whole() {
+        assert_eq!(Framing::Array.end(true), b"[]");
+        assert_eq!(Framing::Lines.end(true), b"");
+        assert_eq!(Framing::Events.end(true), b"");
+    }
+}

@@ -1,0 +1,106 @@
+//! One request, one answer. The status line waits for the trailers, because only they tell how the call ended.
+
+use bytes::Bytes;
+use pingora::proxy::Session;
+use tokio::time::timeout_at;
+use tonic::Code;
+
+use super::answer::{Answer, Status, within};
+use super::{Target, body, reply};
+use crate::error::Error;
+use crate::gateway::{Call, Ended, Record};
+use crate::transcode::frame;
+use crate::upstream::UpstreamStream;
+
+/// What came of a call.
+pub(super) struct Reply {
+    answer: Answer,
+    message: Option<Bytes>,
+    status: Status,
+}
+
+pub(super) async fn serve(
+    session: &mut Session,
+    call: &Call,
+    target: &Target<'_>,
+    record: &mut Record,
+) -> Result<(), Ended> {
+    let limits = &call.snapshot.limits;
+    let reading = body::read_whole(session, limits.message_bytes_max, limits.body_idle());
+    let body = timeout_at(call.deadline, reading).await.map_err(|_| Error::DeadlineExceeded)??;
+    let request = request(session, target, &body, limits.message_bytes_max)?;
+    record.upstream_begins();
+    let upstream = call.open(&session.req_header().headers).await?;
+    let reply = tokio::select! {
+        biased;
+        reply = exchange(upstream, call, request) => reply?,
+        gone = body::client_gone(session) => return Err(gone),
+    };
+    record.upstream_ends();
+    write(session, call, target, record, reply).await
+}
+
+/// The request as one gRPC frame.
+pub(super) fn request(
+    session: &Session,
+    target: &Target<'_>,
+    body: &[u8],
+    bytes_max: usize,
+) -> Result<Bytes, Error> {
+    // Wire bytes are shorter than their JSON; path and query add a little.
+    let mut out = Vec::with_capacity(frame::PREFIX_BYTES + body.len() + 128);
+    let start = frame::begin(&mut out);
+    target.encode(session, body, &mut out)?;
+    if out.len() > bytes_max + frame::PREFIX_BYTES {
+        return Err(Error::BodyTooLarge { bytes_max });
+    }
+    frame::end(&mut out, start);
+    Ok(out.into())
+}
+
+/// Sends the request and waits for the whole answer.
+async fn exchange(mut upstream: UpstreamStream, call: &Call, request: Bytes) -> Result<Reply, Error> {
+    within(call.deadline, None, upstream.write_request_body(request, true)).await?;
+    read(Answer::begin(upstream, call).await?).await
+}
+
+/// Reads the one message and the status of an answer.
+pub(super) async fn read(mut answer: Answer) -> Result<Reply, Error> {
+    let message = answer.next().await?;
+    if message.is_some() && answer.next().await?.is_some() {
+        return Err(Error::UpstreamMessage { problem: "two messages in a unary answer".to_owned() });
+    }
+    let status = answer.status();
+    Ok(Reply { answer, message, status })
+}
+
+/// Writes what came of the call.
+pub(super) async fn write(
+    session: &mut Session,
+    call: &Call,
+    target: &Target<'_>,
+    record: &mut Record,
+    reply: Reply,
+) -> Result<(), Ended> {
+    let Reply { answer, message, status } = reply;
+    if status.code != Code::Ok {
+        return Ok(reply::write_failure(session, call, target, &status, record).await?);
+    }
+    let message = message.ok_or(Error::UpstreamBroken { problem: "success without a message" })?;
+    let binding = target.binding;
+    let status = binding.success_status();
+    let (mut header, body) = if binding.response_is_http_body() {
+        let raw = binding.http_body(&message).map_err(Error::from)?;
+        let content_type =
+            if raw.content_type.is_empty() { "application/octet-stream" } else { raw.content_type };
+        (reply::success(status, content_type, &answer.headers, call)?, message.slice_ref(raw.data))
+    } else {
+        // JSON is longer than its wire bytes, by a factor that small messages exceed and large ones seldom reach.
+        let mut json = Vec::with_capacity(128 + message.len() * 3);
+        binding.decode_response(&message, &mut json).map_err(Error::from)?;
+        (reply::success(status, "application/json", &answer.headers, call)?, json.into())
+    };
+    reply::add_options(&mut header, target, &message)?;
+    record.ended(Code::Ok);
+    Ok(reply::write(session, call, header, body).await?)
+}
