@@ -7,7 +7,7 @@ pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/caus
 
 macro_rules! package {
     ($($name:literal)*) => {
-        #[allow(missing_docs, clippy::all, reason = "generated code")]
+        #[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated code")]
         pub mod v1 { $(include!(concat!(env!("OUT_DIR"), "/", $name, ".rs"));)* }
     };
 }
@@ -40,7 +40,7 @@ pub mod docs {
 /// Google's API types that the contract uses.
 pub mod google {
     /// `google.api`: HTTP rules and bodies.
-    #[allow(missing_docs, clippy::all, rustdoc::all, reason = "generated code")]
+    #[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, rustdoc::all, reason = "generated code")]
     pub mod api {
         include!(concat!(env!("OUT_DIR"), "/google.api.rs"));
     }

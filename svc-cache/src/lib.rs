@@ -1,1 +1,47 @@
-//! Stub.
+//! svc-cache: the shared cache of the services, on Redis.
+//!
+//! It owns nothing that cannot be recomputed, and promises two things. A service reaches only its own namespace, which is
+//! the workload that called. And a value read before an invalidation is never served after it: entries are written under
+//! leases that an invalidation breaks, in one atomic script. Only the loss of acknowledged writes by Redis itself (a failover
+//! to a replica that lags) can bring an old value back, and then for no longer than its time to live.
+//!
+//! Read `domain` for the words, `store/*.lua` for the rules, then `store` and `rpc`.
+pub mod config;
+pub mod domain;
+pub mod error;
+mod metrics;
+pub mod rpc;
+pub mod store;
+
+use anyhow::Context as _;
+use proto::cache::v1::cache_service_server::CacheServiceServer;
+
+/// The service, as the chassis runs it.
+pub struct Cache {
+    rpc: rpc::CacheRpc,
+}
+
+impl chassis::run::Service for Cache {
+    const NAME: &'static str = "svc-cache";
+    type Config = config::Config;
+
+    /// Redis being away is no reason not to start: callers are told UNAVAILABLE and go to their own store, and readiness
+    /// keeps them away meanwhile. A URL or certificate that cannot be right is.
+    async fn start(config: &Self::Config, start: chassis::run::Start) -> anyhow::Result<Self> {
+        let (store, monitor) = store::Store::open(&config.store).context("redis")?;
+        start.health.set_ready("store", false);
+        let health = start.health.clone();
+        let stopping = start.drain.clone();
+        start.drain.spawn("redis monitor", async move {
+            tokio::select! {
+                () = monitor.run(|up| health.set_ready("store", up)) => {}
+                _ = stopping.stopping() => {}
+            }
+        });
+        Ok(Self { rpc: rpc::CacheRpc::new(store, &start.metrics) })
+    }
+
+    fn routes(&self) -> tonic::service::Routes {
+        tonic::service::Routes::new(CacheServiceServer::new(self.rpc.clone()))
+    }
+}
