@@ -64,6 +64,10 @@ impl Rest {
         Ok(Self { base: base.to_owned(), client: Client::builder(TokioExecutor::new()).build(connector) })
     }
 
+    pub(crate) async fn get(&self, token: &str, path: &str) -> Result<Value> {
+        self.send(self.request(Method::GET, path, token).body(Full::default())?, path).await
+    }
+
     /// Posts JSON under an idempotency key and returns the answer's JSON.
     pub(crate) async fn post(&self, token: &str, path: &str, key: &str, body: &Value) -> Result<Value> {
         let request = self

@@ -6,10 +6,11 @@ use crate::client::Rest;
 use crate::issuer::{Issuer, Person};
 use crate::mesh::Mesh;
 use crate::state;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// What the demo data is called, for whoever wants to show it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub struct Demo {
     pub bob_current: String,
     pub document: String,
 }
+
+/// An opening that was interrupted is taken up again within seconds.
+const OPENING_LONGEST: Duration = Duration::from_secs(20);
 
 const LETTER: &[u8] =
     b"Dear Alice,\n\nwelcome to Causeway. Your accounts are open and your money has arrived.\n";
@@ -83,7 +87,22 @@ impl Maker<'_> {
     async fn account(&self, person: &str, customer: &str, name: &str, key: &str) -> Result<String> {
         let body = json!({ "currencyCode": "EUR", "displayName": name });
         let path = format!("/v1/customers/{customer}/accounts");
-        text(&self.post(person, &path, &format!("account-{key}"), &body).await?, "accountId")
+        let account = text(&self.post(person, &path, &format!("account-{key}"), &body).await?, "accountId")?;
+        self.active(person, &account).await?;
+        Ok(account)
+    }
+
+    /// An account that is still being opened takes no money, and the ledger would remember that refusal for ever.
+    async fn active(&self, person: &str, account: &str) -> Result<()> {
+        let deadline = Instant::now() + OPENING_LONGEST;
+        while Instant::now() < deadline {
+            let answer = self.rest.get(&self.token(person)?, &format!("/v1/accounts/{account}")).await?;
+            if answer["state"] == "ACCOUNT_STATE_ACTIVE" {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("account {account} is not active after {} s", OPENING_LONGEST.as_secs())
     }
 
     /// Money enters by four eyes: one member of staff asks, another posts.

@@ -1,4 +1,4 @@
-//! `dev run` and `dev reset`: the local mesh from the command line. What they do is in the library.
+//! The local mesh from the command line: run it, wipe it, write its descriptor set. What is done is in the library.
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -27,6 +27,8 @@ enum Command {
     },
     /// Wipes the state folder.
     Reset,
+    /// Writes the contract's descriptor set, which the edge reads, to a file.
+    Descriptors { path: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -34,5 +36,6 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Run { binaries, no_demo } => dev::run::main(binaries, &arguments.state, !no_demo),
         Command::Reset => dev::run::reset(&arguments.state),
+        Command::Descriptors { path } => dev::run::descriptors(&path),
     }
 }

@@ -35,6 +35,13 @@ pub fn reset(folder: &Path) -> ExitCode {
     exit_code(mesh::reset(folder))
 }
 
+/// Writes the contract's descriptor set.
+#[must_use]
+pub fn descriptors(path: &Path) -> ExitCode {
+    let written = std::fs::write(path, proto::DESCRIPTOR_SET);
+    exit_code(written.with_context(|| format!("cannot write {}", path.display())))
+}
+
 fn exit_code(outcome: Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -29,7 +29,10 @@ impl fmt::Debug for Secret {
 /// Every secret of a mesh.
 #[derive(Debug)]
 pub struct Secrets {
+    /// Of the role svc-ledger works as.
     pub postgres: Secret,
+    /// Of the role that owns the database, which migrations run as.
+    pub postgres_owner: Secret,
     pub redis: Secret,
     pub mongo: Secret,
     /// What MongoDB's replica set members would know one another by; a single member needs it to run with access control.
@@ -50,6 +53,7 @@ impl Secrets {
         };
         Ok(Self {
             postgres: secret("postgres-ledger.password", random)?,
+            postgres_owner: secret("postgres-ledger-owner.password", random)?,
             redis: secret("redis-causeway.password", random)?,
             mongo: secret("mongo-docs.password", random)?,
             // MongoDB takes base64 characters only, and not the ones that are safe in URLs.

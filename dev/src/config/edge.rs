@@ -22,6 +22,7 @@ pub(super) fn config(site: &Site) -> Result<Value> {
     let descriptors = site.state.config("causeway.binpb");
     state::write_private(&descriptors, proto::DESCRIPTOR_SET)?;
 
+    let issuer = format!("http://127.0.0.1:{}", site.ports.issuer);
     let public = &site.pki.public;
     let listen = |port: u16| loopback(port);
     let upstream = |part: Part, port: u16| json!({ "name": part.name(), "addresses": [loopback(port)] });
@@ -59,13 +60,16 @@ pub(super) fn config(site: &Site) -> Result<Value> {
             upstream(Part::Cache, site.ports.cache),
             upstream(Part::Docs, site.ports.docs),
         ],
-        "issuer": [{
-            "issuer": format!("http://127.0.0.1:{}", site.ports.issuer),
-            "audiences": [AUDIENCE],
-            "algorithms": ["ES256"],
-            "jwks": { "discovery": format!("http://127.0.0.1:{}/.well-known/openid-configuration", site.ports.issuer) },
-            "customer_claim": "customer_id",
-        }],
-        "partner": [{ "id": PARTNER_ID, "uri": PARTNER_URI }],
+        "authn": {
+            // The issuer is asked over plain HTTP, on loopback.
+            "development": true,
+            "issuer": [{
+                "issuer": issuer,
+                "audiences": [AUDIENCE],
+                "algorithms": ["ES256"],
+                "jwks": { "discovery": format!("{issuer}/.well-known/openid-configuration") },
+            }],
+            "partner": [{ "id": PARTNER_ID, "uri": PARTNER_URI }],
+        },
     }))
 }

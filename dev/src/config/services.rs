@@ -31,6 +31,8 @@ pub(super) fn ledger(site: &Site) -> Value {
         "store": {
             "url": format!("postgres://ledger@127.0.0.1:{}/ledger", site.ports.postgres),
             "password_file": site.secrets.postgres.path,
+            "migrate_url": format!("postgres://ledger_owner@127.0.0.1:{}/ledger", site.ports.postgres),
+            "migrate_password_file": site.secrets.postgres_owner.path,
             "ca": site.pki.server_authority.certificate,
             "connections": 8,
         },

@@ -1,7 +1,7 @@
 //! The issuer over HTTP: discovery, keys, and the token endpoint. Plain HTTP on loopback, for development only.
 //!
 //! `POST /token` takes a form: `grant_type=dev&user=alice`, optionally `scope` (fewer than the person has) and `expires_in`
-//! (seconds, at most a day). The answer is that of RFC 6749; with `Accept: text/plain` it is the bare token, for a shell.
+//! (seconds, at most an hour). The answer is that of RFC 6749; with `Accept: text/plain` it is the bare token, for a shell.
 
 use super::{Issuer, Person};
 use bytes::Bytes;
@@ -23,7 +23,8 @@ pub(super) const GRANT: &str = "dev";
 
 /// A form with a user, a scope and a lifetime is far below this.
 const FORM_BYTES_MAX: usize = 4096;
-const LIFETIME_SECONDS_MAX: i64 = 86_400;
+/// The longest life of a token that the edge takes unless told otherwise.
+const LIFETIME_SECONDS_MAX: i64 = 3_600;
 /// How long a client may take to send its headers.
 const HEADER_LONGEST: Duration = Duration::from_secs(10);
 

