@@ -195,3 +195,6 @@ fn binding(claims: &Map<String, Value>) -> Result<Option<[u8; 32]>, Cause> {
     let thumbprint = URL_SAFE_NO_PAD.decode(thumbprint).map_err(|_| Cause::Claim)?;
     thumbprint.try_into().map(Some).map_err(|_| Cause::Claim)
 }
+
+#[cfg(test)]
+mod tests;

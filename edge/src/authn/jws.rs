@@ -149,3 +149,6 @@ impl<'de> Visitor<'de> for Reader {
         Ok(Value::Object(object))
     }
 }
+
+#[cfg(test)]
+mod tests;

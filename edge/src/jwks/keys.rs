@@ -128,6 +128,11 @@ impl Keys {
         self.shared.current.load()
     }
 
+    #[cfg(test)]
+    pub(super) fn cooling(&self) -> bool {
+        self.shared.round.borrow().cooling(self.shared.cooldown)
+    }
+
     /// Asks for an early fetch and waits for it, or for the one that is running. False at once during the cool-down: the keys
     /// are then as fresh as they may be.
     pub async fn refetched(&self) -> bool {

@@ -1,0 +1,235 @@
+//! The rows A10, A11 and A12, and what becomes of the claims that name somebody.
+
+use serde_json::json;
+
+use super::*;
+use crate::jwks::Source;
+
+const NOW: u64 = 1_800_000_000;
+
+fn rules() -> Rules {
+    Rules::from(&Issuer {
+        issuer: "https://issuer".into(),
+        audiences: vec!["https://api".into(), "urn:mesh".into()],
+        algorithms: vec![Algorithm::Es256, Algorithm::Ps256],
+        typ: vec!["at+jwt".into()],
+        jwks: Source::default(),
+        customer_claim: "customer_id".into(),
+        scope_claim: "scope".into(),
+        leeway_s: 30,
+        lifetime_s_max: 3600,
+    })
+}
+
+/// Good claims with some changed; null takes one away.
+fn claims(changes: Value) -> Map<String, Value> {
+    let good = json!({
+        "iss": "https://issuer", "sub": "alice", "aud": "https://api", "exp": NOW + 600, "iat": NOW - 60,
+        "customer_id": "c-1", "scope": "accounts.read payments.write",
+    });
+    let mut claims = good.as_object().unwrap().clone();
+    for (name, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            claims.remove(name);
+        } else {
+            claims.insert(name.clone(), value.clone());
+        }
+    }
+    claims
+}
+
+fn verify(changes: Value) -> Result<Verified, Refusal> {
+    rules().verify(&claims(changes), UNIX_EPOCH + Duration::from_secs(NOW))
+}
+
+fn refused(cause: Cause) -> Result<(), Refusal> {
+    Err(cause.into())
+}
+
+#[test]
+fn good_claims_name_a_subject() {
+    let verified = verify(json!({})).unwrap();
+    assert_eq!(
+        verified.subject,
+        Subject {
+            issuer: "https://issuer".into(),
+            id: "alice".into(),
+            customer_id: Some("c-1".into()),
+            scopes: ["accounts.read".to_owned(), "payments.write".to_owned()].into(),
+        }
+    );
+    assert_eq!(verified.expires_at, UNIX_EPOCH + Duration::from_secs(NOW + 630));
+    assert_eq!(verified.bound_to, None);
+}
+
+#[test]
+fn a10_times() {
+    let check = |changes: Value, expect: Result<(), Refusal>| {
+        assert_eq!(verify(changes.clone()).map(|_| ()), expect, "{changes}");
+    };
+    let expired = || Err(Refusal::TokenExpired);
+    check(json!({"exp": NOW - 1}), Ok(()));
+    check(json!({"exp": NOW - 29}), Ok(()));
+    check(json!({"exp": NOW - 30}), expired());
+    check(json!({"exp": 0}), expired());
+    check(json!({"nbf": NOW + 30}), Ok(()));
+    check(json!({"nbf": NOW + 31}), refused(Cause::NotYet));
+    check(json!({"iat": NOW + 30}), Ok(()));
+    check(json!({"iat": NOW + 31}), refused(Cause::NotYet));
+    check(json!({"iat": NOW - 3000}), Ok(()));
+    check(json!({"iat": NOW - 3001}), refused(Cause::Lifetime));
+    check(json!({"iat": null, "exp": NOW + 3600}), Ok(()));
+    check(json!({"iat": null, "exp": NOW + 3601}), refused(Cause::Lifetime));
+    check(json!({"exp": 253_402_300_799_u64}), refused(Cause::Lifetime));
+    check(json!({"exp": null}), refused(Cause::Claim));
+    for name in ["exp", "nbf", "iat"] {
+        let good = NOW + 1;
+        for bad in [
+            json!(good.to_string()),
+            json!(good as f64 + 0.5),
+            json!(1e300),
+            json!(-1),
+            json!(u64::MAX),
+            json!(1_u64 << 63),
+            json!(253_402_300_800_u64),
+            json!(true),
+            json!([good]),
+            json!({"at": good}),
+        ] {
+            check(json!({ (name): bad }), refused(Cause::Claim));
+        }
+    }
+}
+
+#[test]
+fn a_clock_before_1970_lets_nothing_in_that_is_not_yet_valid() {
+    let before = UNIX_EPOCH - Duration::from_secs(1);
+    assert_eq!(rules().verify(&claims(json!({})), before).unwrap_err(), Cause::NotYet.into());
+}
+
+#[test]
+fn a11_audience_and_issuer() {
+    let check = |audience: Value, ours: bool| {
+        let expect = if ours { Ok(()) } else { refused(Cause::Audience) };
+        assert_eq!(verify(json!({ "aud": audience })).map(|_| ()), expect, "{audience}");
+    };
+    check(json!("https://api"), true);
+    check(json!(["other", "urn:mesh"]), true);
+    for other in [
+        json!("https://api/"),
+        json!("HTTPS://API"),
+        json!("https://api other"),
+        json!("https://ap"),
+        json!(["other"]),
+        json!([]),
+        json!([["https://api"]]),
+        json!({"https://api": true}),
+        json!(""),
+        json!(7),
+        Value::Null,
+    ] {
+        check(other, false);
+    }
+    assert!(rules().issued(&claims(json!({}))));
+    for other in
+        [json!("https://issuer/"), json!("https://ISSUER"), json!(["https://issuer"]), json!(""), Value::Null]
+    {
+        assert!(!rules().issued(&claims(json!({ "iss": other }))), "{other}");
+    }
+}
+
+#[test]
+fn a12_a_token_of_another_kind_is_no_access_token() {
+    let check = |kind: Option<&str>, algorithm: &str, expect: Result<Algorithm, Cause>| {
+        let header = Header { algorithm: algorithm.into(), key_id: None, kind: kind.map(str::to_owned) };
+        assert_eq!(rules().head(&header), expect, "{header:?}");
+    };
+    check(Some("at+jwt"), "ES256", Ok(Algorithm::Es256));
+    check(Some("application/at+jwt"), "PS256", Ok(Algorithm::Ps256));
+    check(Some("AT+JWT"), "ES256", Ok(Algorithm::Es256));
+    for kind in [
+        None,
+        Some(""),
+        Some("JWT"),
+        Some("logout+jwt"),
+        Some("dpop+jwt"),
+        Some("text/at+jwt"),
+        Some("at+jwt "),
+    ] {
+        check(kind, "ES256", Err(Cause::Type));
+    }
+    // A1 and A2: none, HMAC, and everything the issuer does not use.
+    for algorithm in [
+        "none", "None", "NONE", "nOnE", "HS256", "HS384", "HS512", "RS256", "ES384", "EdDSA", "es256",
+        "ES256 ", "",
+    ] {
+        check(Some("at+jwt"), algorithm, Err(Cause::Algorithm));
+    }
+}
+
+#[test]
+fn names_are_strings_without_tricks() {
+    for name in ["sub", "customer_id"] {
+        for bad in [
+            json!(""),
+            json!("a\nb"),
+            json!("a\u{0}"),
+            json!("a\u{85}"),
+            json!("a".repeat(257)),
+            json!(7),
+            json!(["a"]),
+        ] {
+            assert_eq!(verify(json!({ (name): bad })).unwrap_err(), Cause::Claim.into(), "{name} {bad}");
+        }
+    }
+    assert_eq!(verify(json!({"sub": null})).unwrap_err(), Cause::Claim.into());
+    assert_eq!(verify(json!({"customer_id": null})).unwrap().subject.customer_id, None);
+}
+
+#[test]
+fn scopes_are_words_or_a_list_of_words() {
+    let check = |claim: Value, expect: Option<&[&str]>| {
+        let scopes = verify(json!({ "scope": claim })).map(|verified| verified.subject.scopes);
+        let expect = expect.map(|scopes| scopes.iter().map(|scope| (*scope).to_owned()).collect::<Scopes>());
+        assert_eq!(scopes.ok(), expect, "{claim}");
+    };
+    check(Value::Null, Some(&[]));
+    check(json!(""), Some(&[]));
+    check(json!("a  b "), Some(&["a", "b"]));
+    check(json!(["a", "b"]), Some(&["a", "b"]));
+    check(json!(["a b"]), None);
+    check(json!([""]), None);
+    check(json!(["a", 7]), None);
+    check(json!("a\tb"), None);
+    check(json!("a\"b"), None);
+    check(json!("é"), None);
+    check(json!({"a": true}), None);
+    check(json!(vec!["a"; 129]), None);
+}
+
+#[test]
+fn a_binding_that_cannot_be_proven_is_not_ignored() {
+    let check = |confirmation: Value, expect: Result<Option<[u8; 32]>, Refusal>| {
+        assert_eq!(
+            verify(json!({ "cnf": confirmation })).map(|verified| verified.bound_to),
+            expect,
+            "{confirmation}"
+        );
+    };
+    let thumbprint = URL_SAFE_NO_PAD.encode([7; 32]);
+    check(json!({"x5t#S256": thumbprint}), Ok(Some([7; 32])));
+    for unproven in [
+        json!({"jkt": "abc"}),
+        json!({"jwk": {}}),
+        json!({"x5t#S256": thumbprint, "jkt": "abc"}),
+        json!({}),
+        json!({"x5t#S256": 7}),
+    ] {
+        check(unproven, Err(Cause::Binding.into()));
+    }
+    for malformed in
+        [json!("x"), json!([]), json!({"x5t#S256": "AAAA"}), json!({"x5t#S256": format!("{thumbprint}=")})]
+    {
+        check(malformed, Err(Cause::Claim.into()));
+    }
+}

@@ -1,0 +1,269 @@
+//! Certificates: what is read from them, partners with and without tokens, and services.
+
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, SanType};
+
+use super::*;
+
+const WORKLOAD: &str = "spiffe://causeway.internal/svc-docs";
+
+fn certificate(uris: &[&str], usages: &[ExtendedKeyUsagePurpose]) -> PeerCertificate {
+    let mut params = CertificateParams::new(vec!["name.example".to_owned()]).unwrap();
+    params.subject_alt_names.extend(uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())));
+    params.extended_key_usages = usages.to_vec();
+    params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2028, 1, 1);
+    let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec();
+    let read = PeerCertificate::from_der(&der).unwrap();
+    assert_eq!(read.sha256.as_slice(), ring::digest::digest(&ring::digest::SHA256, &der).as_ref());
+    let behind = [der.as_slice(), &[0]].concat();
+    assert_eq!(PeerCertificate::from_der(&behind), Err(Unreadable));
+    assert_eq!(PeerCertificate::from_der(&der[..der.len() - 1]), Err(Unreadable));
+    read
+}
+
+fn client(uri: &str) -> PeerCertificate {
+    certificate(&[uri], &[ExtendedKeyUsagePurpose::ClientAuth])
+}
+
+fn certificate_cause(result: Result<Authenticated, Refusal>) -> CertificateCause {
+    match result {
+        Err(Refusal::CertificateInvalid { cause }) => cause,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_certificate_is_read() {
+    let read = certificate(&[WORKLOAD, "urn:two"], &[]);
+    assert_eq!(read.uri_sans, [WORKLOAD, "urn:two"]);
+    assert!(!read.for_clients);
+    assert_eq!(read.not_before, UNIX_EPOCH + Duration::from_secs(1_767_225_600));
+    assert_eq!(read.not_after, UNIX_EPOCH + Duration::from_secs(1_830_297_600));
+    assert!(client(WORKLOAD).for_clients);
+    for bytes in [&b""[..], b"0", b"not a certificate", &[0x30, 0x82, 0xff, 0xff]] {
+        assert_eq!(PeerCertificate::from_der(bytes), Err(Unreadable));
+    }
+}
+
+#[tokio::test]
+async fn f2_f3_f4_a_certificate_says_one_name_for_clients_while_it_is_valid() {
+    let scene = Scene::new().await;
+    let at = async |listener, peer: &PeerCertificate, now: SystemTime| {
+        let result = scene.authenticator.authenticate(listener, Some(peer), &HeaderMap::new(), now).await;
+        result.map(|authenticated| authenticated.caller.kind()).map_err(|refusal| {
+            let Refusal::CertificateInvalid { cause } = refusal else { panic!("{refusal:?}") };
+            cause
+        })
+    };
+    let names =
+        [(Listener::Mesh, WORKLOAD, "service"), (Listener::Partner, "https://psp.example/", "partner")];
+    for (listener, name, kind) in names {
+        let good = client(name);
+        assert_eq!(at(listener, &good, instant()).await, Ok(kind));
+        let second = Duration::from_secs(1);
+        assert_eq!(at(listener, &good, good.not_after).await, Ok(kind));
+        assert_eq!(at(listener, &good, good.not_after + second).await, Err(CertificateCause::Validity));
+        assert_eq!(at(listener, &good, good.not_before - second).await, Err(CertificateCause::Validity));
+        let server = certificate(&[name], &[ExtendedKeyUsagePurpose::ServerAuth]);
+        assert_eq!(at(listener, &server, instant()).await, Err(CertificateCause::Purpose));
+        let any = certificate(&[name], &[ExtendedKeyUsagePurpose::Any]);
+        assert_eq!(at(listener, &any, instant()).await, Err(CertificateCause::Purpose));
+        assert_eq!(at(listener, &certificate(&[name], &[]), instant()).await, Err(CertificateCause::Purpose));
+        for uris in [&[][..], &[name, name], &[name, "urn:other"], &["urn:other", name]] {
+            let several = certificate(uris, &[ExtendedKeyUsagePurpose::ClientAuth]);
+            assert_eq!(at(listener, &several, instant()).await, Err(CertificateCause::Name), "{uris:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn f4_names_that_only_look_alike_are_not_known() {
+    let scene = Scene::new().await;
+    let workloads = [
+        "spiffe://causeway.internal/edge",
+        "spiffe://causeway.internal/",
+        "spiffe://causeway.internal",
+        "spiffe://causeway.internal/svc-docs/",
+        "spiffe://causeway.internal/svc-docs/admin",
+        "spiffe://causeway.internal//svc-docs",
+        "spiffe://causeway.internal/svc%2ddocs",
+        "spiffe://causeway.internal/SVC-DOCS",
+        "spiffe://CAUSEWAY.internal/svc-docs",
+        "SPIFFE://causeway.internal/svc-docs",
+        "spiffe://causeway.internal.evil/svc-docs",
+        "spiffe://other.internal/svc-docs",
+        "spiffe://causeway.internal:443/svc-docs",
+        "spiffe://user@causeway.internal/svc-docs",
+        "spiffe://causeway.internal/svc-docs?x=1",
+        "spiffe://causeway.internal/svc-docs#x",
+        "spiffe://causeway.internal/svc_docs",
+        "https://psp.example/",
+    ];
+    for uri in workloads {
+        let result = scene
+            .authenticator
+            .authenticate(Listener::Mesh, Some(&client(uri)), &HeaderMap::new(), instant())
+            .await;
+        assert_eq!(certificate_cause(result), CertificateCause::Name, "{uri}");
+    }
+    for uri in ["https://psp.example", "https://PSP.example/", "https://psp.example/%20", WORKLOAD, "urn:psp"]
+    {
+        let result = scene
+            .authenticator
+            .authenticate(Listener::Partner, Some(&client(uri)), &HeaderMap::new(), instant())
+            .await;
+        assert_eq!(certificate_cause(result), CertificateCause::Name, "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn both_listeners_of_certificates_ask_for_one() {
+    let scene = Scene::new().await;
+    for listener in [Listener::Partner, Listener::Mesh] {
+        let headers = bearer(&scene.signer.token(&claims()));
+        let result = scene.authenticator.authenticate(listener, None, &headers, instant()).await;
+        assert_eq!(result.unwrap_err(), Refusal::CertificateRequired);
+    }
+}
+
+#[tokio::test]
+async fn a_partner_acts_for_a_subject_by_a_token_bound_to_its_certificate() {
+    let scene = Scene::new().await;
+    let psp = client("https://psp.example/");
+    let partner = async |headers: &HeaderMap| {
+        scene.authenticator.authenticate(Listener::Partner, Some(&psp), headers, instant()).await
+    };
+    let alone = partner(&HeaderMap::new()).await.unwrap();
+    assert_eq!(alone.caller.principal, Principal::Partner(Partner { id: "psp".into(), subject: None }));
+    assert_eq!(alone.expires_at, Some(psp.not_after));
+
+    let with = partner(&bearer(&scene.signer.token(&bound(&psp)))).await.unwrap();
+    assert_eq!((with.caller.kind(), with.caller.customer_id()), ("partner", Some("c-1")));
+    assert_eq!(with.left(instant()), Duration::from_secs(630));
+    assert_eq!(Caller::from_header(&with.stamp).unwrap(), *with.caller);
+
+    let thief = client("https://psp.example/");
+    for token in [scene.signer.token(&claims()), scene.signer.token(&bound(&thief))] {
+        assert_eq!(cause(partner(&bearer(&token)).await), Cause::Binding);
+    }
+    assert_eq!(cause(partner(&bearer("a.b.c")).await), Cause::Malformed);
+}
+
+#[tokio::test]
+async fn a_bound_token_is_of_no_use_to_whoever_steals_it() {
+    let scene = Scene::new().await;
+    let psp = client("https://psp.example/");
+    let headers = bearer(&scene.signer.token(&bound(&psp)));
+    let public = async |peer: Option<&PeerCertificate>| {
+        scene.authenticator.authenticate(Listener::Public, peer, &headers, instant()).await
+    };
+    assert!(public(Some(&psp)).await.is_ok());
+    // Remembered by then, and checked again.
+    assert_eq!(cause(public(None).await), Cause::Binding);
+    assert_eq!(cause(public(Some(&client("https://psp.example/"))).await), Cause::Binding);
+}
+
+#[tokio::test]
+async fn a_forwarded_caller_gets_the_name_on_the_certificate() {
+    let scene = Scene::new().await;
+    let docs = client(WORKLOAD);
+    let mesh = async |forwarded: &[&Caller]| {
+        let mut headers = HeaderMap::new();
+        for caller in forwarded {
+            headers.append(chassis::call::CALLER, caller.to_header().unwrap());
+        }
+        scene.authenticator.authenticate(Listener::Mesh, Some(&docs), &headers, instant()).await
+    };
+    let alone = mesh(&[]).await.unwrap();
+    assert_eq!(*alone.caller, Caller { principal: Principal::Service, service: Some("svc-docs".into()) });
+    assert_eq!(alone.expires_at, Some(docs.not_after));
+
+    let alice = scene.public(&scene.signer.token(&claims())).await.unwrap().caller;
+    for claimed in [None, Some("svc-ledger".to_owned()), Some("edge".to_owned())] {
+        let forwarded = Caller { principal: alice.principal.clone(), service: claimed };
+        let stamped = mesh(&[&forwarded]).await.unwrap();
+        let expect = Caller { principal: alice.principal.clone(), service: Some("svc-docs".into()) };
+        assert_eq!(*stamped.caller, expect);
+        assert_eq!(Caller::from_header(&stamped.stamp).unwrap(), expect);
+    }
+    let other = Caller { principal: Principal::Service, service: Some("svc-ledger".into()) };
+    assert_eq!(mesh(&[&other]).await.unwrap().caller, alone.caller, "no service speaks for another");
+    assert_eq!(mesh(&[&alice, &alice]).await.unwrap_err(), Refusal::CallerMalformed);
+}
+
+#[tokio::test]
+async fn the_mesh_takes_neither_tokens_nor_inventions() {
+    let scene = Scene::new().await;
+    let docs = client(WORKLOAD);
+    let mesh = async |headers: HeaderMap| {
+        scene.authenticator.authenticate(Listener::Mesh, Some(&docs), &headers, instant()).await
+    };
+    assert_eq!(cause(mesh(bearer(&scene.signer.token(&claims()))).await), Cause::Listener);
+    for bad in ["", "e30", "alice", "eyJwcmluY2lwYWwiOiJyb290In0"] {
+        let headers = HeaderMap::from_iter([(crate::headers::CALLER, HeaderValue::from_static(bad))]);
+        assert_eq!(mesh(headers).await.unwrap_err(), Refusal::CallerMalformed, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn outside_callers_cannot_bring_a_caller_along() {
+    let scene = Scene::new().await;
+    let staff = Caller { principal: Principal::Service, service: Some("svc-docs".into()) };
+    let headers = HeaderMap::from_iter([(crate::headers::CALLER, staff.to_header().unwrap())]);
+    for listener in [Listener::Public, Listener::Partner] {
+        let psp = client("https://psp.example/");
+        let result =
+            scene.authenticator.authenticate(listener, Some(&psp), &headers, instant()).await.unwrap();
+        assert_eq!(result.caller.service, None);
+        assert_ne!(result.caller.principal, Principal::Service);
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_meant_is_refused() {
+    let good = config(Source {
+        file: Some("keys.json".into()),
+        refresh_s: 1,
+        cooldown_s: 1,
+        deadline_ms: 1,
+        stale_s: 1,
+        ..Source::default()
+    });
+    assert!(good.check("causeway.internal").is_ok());
+    type Change = fn(&mut Config);
+    let changes: [(&str, Change); 10] = [
+        ("issuer twice", |config| config.issuers.push(config.issuers[0].clone())),
+        ("no audience", |config| config.issuers[0].audiences.clear()),
+        ("no algorithm", |config| config.issuers[0].algorithms.clear()),
+        ("no type", |config| config.issuers[0].typ.clear()),
+        ("leeway", |config| config.issuers[0].leeway_s = 301),
+        ("lifetime", |config| config.issuers[0].lifetime_s_max = 0),
+        ("no source", |config| config.issuers[0].jwks = Source::default()),
+        ("partner twice", |config| config.partners.push(config.partners[0].clone())),
+        ("partner id", |config| config.partners[0].id = "a b".into()),
+        ("workload as partner", |config| config.partners[0].uri = WORKLOAD.into()),
+    ];
+    for (what, change) in changes {
+        let mut config = good.clone();
+        change(&mut config);
+        assert!(config.check("causeway.internal").is_err(), "{what}");
+    }
+    let toml = r#"
+        [[issuer]]
+        issuer = "https://issuer"
+        audiences = ["https://api"]
+        algorithms = ["ES256", "EdDSA"]
+        jwks = { discovery = "https://issuer/.well-known/openid-configuration" }
+    "#;
+    let config: Config = toml::from_str(toml).unwrap();
+    assert_eq!(config.issuers[0].typ, ["at+jwt"]);
+    assert!(!config.development);
+    for bad in [
+        toml.replace("\"ES256\"", "\"HS256\""),
+        toml.replace("\"ES256\"", "\"none\""),
+        toml.replace("discovery", "dicovery"),
+        format!("{toml}\ntyp_extra = 1"),
+    ] {
+        assert!(toml::from_str::<Config>(&bad).is_err(), "{bad}");
+    }
+}

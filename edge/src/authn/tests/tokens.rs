@@ -1,0 +1,162 @@
+//! Tokens on the public listener.
+
+use super::*;
+use crate::jwks::testing::{Answer, decode, encode};
+
+#[tokio::test]
+async fn a_good_token_names_its_subject_and_is_remembered() {
+    let scene = Scene::new().await;
+    let token = scene.signer.token(&claims());
+    let first = scene.public(&token).await.unwrap();
+    assert_eq!(first.caller.kind(), "subject");
+    assert_eq!(first.caller.customer_id(), Some("c-1"));
+    assert!(first.caller.has_scope("accounts.read"));
+    assert_eq!(first.left(instant()), Duration::from_secs(630));
+    assert_eq!(Caller::from_header(&first.stamp).unwrap(), *first.caller);
+    let second = scene.public(&token).await.unwrap();
+    assert!(Arc::ptr_eq(&first.caller, &second.caller), "verified once");
+}
+
+#[tokio::test]
+async fn a10_a_remembered_token_expires_all_the_same() {
+    let scene = Scene::new().await;
+    let headers = bearer(&scene.signer.token(&claims()));
+    let at = |seconds| {
+        let now = instant() + Duration::from_secs(seconds);
+        scene.authenticator.authenticate(Listener::Public, None, &headers, now)
+    };
+    assert!(at(0).await.is_ok());
+    assert!(at(629).await.is_ok());
+    assert_eq!(at(630).await.unwrap_err(), Refusal::TokenExpired);
+    assert_eq!(at(631).await.unwrap_err(), Refusal::TokenExpired);
+}
+
+#[tokio::test]
+async fn a1_a2_a3_a4_a5_forged_tokens_are_refused_without_a_look_outside() {
+    let scene = Scene::new().await;
+    let drain = Drain::default();
+    let attacker = Server::start(&drain).await;
+    let thief = Signer::new("k");
+    attacker.set("/keys", Answer::Body(key_set(&[&thief])));
+    let header = |changes: Value| {
+        let mut header = thief.header();
+        header.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        header
+    };
+    let forged = |changes: Value| thief.token_with(&header(changes), &claims());
+    let check = async |token: &str, expect: Cause| {
+        assert_eq!(cause(scene.public(token).await), expect, "{token:.100}");
+    };
+    for none in ["none", "None", "NONE", "nOnE"] {
+        let unsigned =
+            format!("{}.{}.", encode(header(json!({"alg": none})).to_string()), encode(claims().to_string()));
+        check(&unsigned, Cause::Malformed).await;
+        check(&format!("{unsigned}AAAA"), Cause::Algorithm).await;
+    }
+    // A2: the public key as the secret of an HMAC, in three spellings.
+    let point = scene.signer.point();
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----", encode(point));
+    for secret in [point, pem.as_bytes(), format!("{pem}\n").as_bytes()] {
+        let signed = format!(
+            "{}.{}",
+            encode(r#"{"alg":"HS256","typ":"at+jwt","kid":"k"}"#),
+            encode(claims().to_string())
+        );
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
+        let token = format!("{signed}.{}", encode(ring::hmac::sign(&key, signed.as_bytes())));
+        check(&token, Cause::Algorithm).await;
+    }
+    check(&forged(json!({})), Cause::Signature).await;
+    check(&forged(json!({"jwk": thief.jwk()})), Cause::Signature).await;
+    let url = attacker.url("/keys");
+    check(&forged(json!({"jku": url, "x5u": url, "x5c": ["AAAA"]})), Cause::Signature).await;
+    check(&forged(json!({"jku": url, "kid": "new"})), Cause::Key).await;
+    for id in ["../../dev/null", "/proc/sys/kernel/randomize_va_space", "k' OR '1'='1", "k\0", "", &url] {
+        check(&forged(json!({ "kid": id })), Cause::Key).await;
+    }
+    assert_eq!(attacker.asked(), 0, "a4: nobody asked the attacker");
+}
+
+#[tokio::test]
+async fn a7_a_bit_more_or_less_is_another_token() {
+    let scene = Scene::new().await;
+    let token = scene.signer.token(&claims());
+    assert!(scene.public(&token).await.is_ok());
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let signature = decode(signature);
+    for at in [0, 31, 32, 63] {
+        let mut changed = signature.clone();
+        changed[at] ^= 1;
+        assert_eq!(cause(scene.public(&format!("{signed}.{}", encode(changed))).await), Cause::Signature);
+    }
+    for changed in [vec![0; 64], [&signature[..], &[0]].concat(), signature[..63].to_vec()] {
+        assert_eq!(cause(scene.public(&format!("{signed}.{}", encode(changed))).await), Cause::Signature);
+    }
+    let other = scene.signer.token(&json!({"iss": "https://other"}));
+    assert_eq!(cause(scene.public(&other).await), Cause::Issuer);
+    let stitched = format!("{}.{}", other.rsplit_once('.').unwrap().0, encode(signature));
+    assert_eq!(cause(scene.public(&stitched).await), Cause::Issuer);
+}
+
+#[tokio::test]
+async fn nobody_is_nobody() {
+    let scene = Scene::new().await;
+    let nobody =
+        scene.authenticator.authenticate(Listener::Public, None, &HeaderMap::new(), instant()).await.unwrap();
+    assert_eq!(nobody.caller.kind(), "anonymous");
+    assert_eq!(nobody.left(instant()), Duration::MAX);
+    assert_eq!(cause(scene.public("").await), Cause::Header);
+}
+
+/// Waits until a token is answered in a certain way.
+async fn until(
+    authenticator: &Authenticator,
+    token: &str,
+    done: impl Fn(&Result<Authenticated, Refusal>) -> bool,
+) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
+    loop {
+        let result = authenticator.authenticate(Listener::Public, None, &bearer(token), instant()).await;
+        if done(&result) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{result:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a16_keys_come_and_go_with_their_tokens() {
+    let drain = Drain::default();
+    let server = Server::start(&drain).await;
+    server.set(
+        "/discovery",
+        Answer::Body(json!({"issuer": ISSUER, "jwks_uri": server.url("/keys")}).to_string()),
+    );
+    let jwks = Source {
+        discovery: Some(server.url("/discovery")),
+        refresh_s: 2,
+        cooldown_s: 1,
+        deadline_ms: 5000,
+        stale_s: 3600,
+        ..Source::default()
+    };
+    let authenticator = start(jwks).await;
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let (old_token, new_token) = (old.token(&claims()), new.token(&claims()));
+    let first = authenticator.authenticate(Listener::Public, None, &bearer(&old_token), instant()).await;
+    assert_eq!(first.unwrap_err(), Refusal::KeysUnavailable, "the issuer has not published anything");
+    server.set("/keys", Answer::Body(key_set(&[&old])));
+    until(&authenticator, &old_token, Result::is_ok).await;
+    // A rotation with an overlap: the new key is found by its unknown id, and the old one still holds.
+    server.set("/keys", Answer::Body(key_set(&[&old, &new])));
+    until(&authenticator, &new_token, Result::is_ok).await;
+    until(&authenticator, &old_token, Result::is_ok).await;
+    // The old key goes, and takes along the token that is remembered.
+    server.set("/keys", Answer::Body(key_set(&[&new])));
+    until(&authenticator, &old_token, |result| {
+        result.as_ref().is_err_and(|refusal| *refusal == Cause::Key.into())
+    })
+    .await;
+    until(&authenticator, &new_token, Result::is_ok).await;
+}
