@@ -14,8 +14,10 @@ pub enum ContractError {
     ServiceTwice { service: String, first: PathBuf, second: PathBuf },
     #[error("{path}: {rpc}: no policy, neither from its descriptor set nor from [[method]] or [[service]]")]
     NoPolicy { path: PathBuf, rpc: String },
+    #[error("descriptor set {path}: {problem}")]
+    Types { path: PathBuf, problem: String },
     #[error("{path}: {rpc}: {problem}")]
-    Policy { path: PathBuf, rpc: String, problem: String },
+    Method { path: PathBuf, rpc: String, problem: String },
     #[error("{path}: {rpc}: template \"{template}\": {problem}")]
     Rule { path: PathBuf, rpc: String, template: String, problem: String },
     #[error(

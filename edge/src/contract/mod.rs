@@ -1,11 +1,15 @@
 //! The contract as the edge serves it: descriptor sets read once into methods, policies and REST bindings, and looked up by
 //! gRPC path or by HTTP method and path. It decides what a configuration may be and refuses the rest at load, naming file,
-//! RPC and template. It holds no state and does no I/O beyond reading the files it is given.
+//! RPC and template. It holds no state and does no I/O beyond reading the files it is given. `load` builds it, `rules` reads
+//! HTTP rules, `options` and `config` say what may be written where.
 
 mod config;
 mod error;
+mod load;
 mod options;
+mod rules;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use config::{
@@ -16,7 +20,7 @@ pub use error::ContractError;
 pub use options::{Idempotency, RestOptions};
 
 use crate::policy::Policy;
-use crate::route::{self, Variables};
+use crate::route::{self, Router, Template, Variables};
 use crate::transcode::{self, Binding};
 
 /// One RPC.
@@ -38,9 +42,21 @@ pub struct Method {
 }
 
 /// Every method and route of every set.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Contract {
     methods: Vec<Arc<Method>>,
+    /// From `/package.Service/Method` to a place in `methods`.
+    by_path: HashMap<Arc<str>, usize>,
+    router: Router,
+    /// By the router's targets.
+    routes: Vec<Route>,
+}
+
+#[derive(Debug)]
+struct Route {
+    method: Arc<Method>,
+    binding: Arc<Binding>,
+    template: Template,
 }
 
 /// The one method and binding that a REST request goes to.
@@ -58,12 +74,17 @@ impl Contract {
     /// # Errors
     /// Whatever the edge refuses to serve, see [`ContractError`].
     pub fn load(
-        _sets: &[DescriptorSet],
-        _overrides: &Overrides,
-        _routing: &route::Options,
-        _transcoding: &transcode::Options,
+        sets: &[DescriptorSet],
+        overrides: &Overrides,
+        routing: &route::Options,
+        transcoding: &transcode::Options,
     ) -> Result<Self, ContractError> {
-        Ok(Self::default())
+        let read = |set: &DescriptorSet| match std::fs::read(&set.path) {
+            Ok(bytes) => Ok((set.clone(), bytes)),
+            Err(source) => Err(ContractError::Unreadable { path: set.path.clone(), source }),
+        };
+        let sets: Vec<_> = sets.iter().map(read).collect::<Result<_, _>>()?;
+        Self::from_bytes(&sets, overrides, routing, transcoding)
     }
 
     /// As [`Contract::load`], with the sets' bytes at hand.
@@ -71,26 +92,29 @@ impl Contract {
     /// # Errors
     /// As [`Contract::load`].
     pub fn from_bytes(
-        _sets: &[(DescriptorSet, Vec<u8>)],
-        _overrides: &Overrides,
-        _routing: &route::Options,
-        _transcoding: &transcode::Options,
+        sets: &[(DescriptorSet, Vec<u8>)],
+        overrides: &Overrides,
+        routing: &route::Options,
+        transcoding: &transcode::Options,
     ) -> Result<Self, ContractError> {
-        Ok(Self::default())
+        load::Loader::new(overrides, routing, transcoding)?.load(sets)
     }
 
     /// The method that `:path` of a gRPC request names.
     #[must_use]
     pub fn by_grpc_path(&self, path: &str) -> Option<&Arc<Method>> {
-        self.methods.iter().find(|method| *method.path == *path)
+        self.by_path.get(path).map(|place| &self.methods[*place])
     }
 
     /// The binding of a REST request. `path` is raw, without the query. HEAD falls back to GET.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn route<'a>(&'a self, _verb: &http::Method, _path: &'a str) -> Result<Match<'a>, route::Refusal> {
-        Err(route::Refusal::UnknownPath)
+    pub fn route<'a>(&'a self, verb: &http::Method, path: &'a str) -> Result<Match<'a>, route::Refusal> {
+        let found = self.router.find(verb.as_str(), path)?;
+        let route = &self.routes[found.target as usize];
+        let variables = self.router.variables(&found, &route.template)?;
+        Ok(Match { method: &route.method, binding: &route.binding, variables })
     }
 
     /// All methods, in the order of the sets.
@@ -99,8 +123,8 @@ impl Contract {
         &self.methods
     }
 
-    /// All REST bindings, for the route table: method, HTTP method, template.
+    /// All REST bindings, for the route table.
     pub fn bindings(&self) -> impl Iterator<Item = (&Arc<Method>, &Arc<Binding>)> {
-        std::iter::empty()
+        self.routes.iter().map(|route| (&route.method, &route.binding))
     }
 }

@@ -1,9 +1,19 @@
 //! From HTTP method and path to a route: a trie over path templates, built once. Pure text work; it knows neither methods nor
-//! policies, only numbers that its owner gives meaning to.
+//! policies, only numbers that its owner gives meaning to. Start with `template` (the grammar of `google.api.http`), then
+//! `trie` (the match), then `escape` (what percent-encoding means where).
+
+mod escape;
+mod path;
+mod template;
+mod trie;
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+
+pub use escape::decode_component;
+pub use template::{Template, TemplateError, Variable};
+pub use trie::{Found, Occupied, Router};
 
 /// `[routing]` of `edge.toml`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -15,8 +25,8 @@ pub struct Options {
     pub match_unregistered_verb: bool,
     /// `/a/` is `/a`.
     pub strip_trailing_slash: bool,
-    /// Longer paths are refused before matching.
-    pub path_bytes_max: usize,
+    /// Longer paths are refused before matching. At most 65,535.
+    pub path_bytes_max: u16,
 }
 
 /// What stays encoded in a variable of several segments.
@@ -38,6 +48,7 @@ impl Default for Options {
             unescape: Unescape::default(),
             match_unregistered_verb: false,
             strip_trailing_slash: false,
+            // Room for a long document name in each of a few variables; servers and proxies in use stop at 8 KiB.
             path_bytes_max: 4096,
         }
     }
