@@ -1,7 +1,5 @@
-//! Why credentials are not believed. The client reads the message and a cause from a short list, never a value out of its own
-//! token; the rest is for nobody.
-
-use chassis::error::Kind;
+//! Why credentials are not believed: one of a few refusals, with a cause from a short list and never a value out of a token, so
+//! that nothing secret or hostile reaches an answer, a log line or a label. How a refusal is told is `error`'s business.
 
 /// Why credentials are not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,46 +123,5 @@ impl From<Cause> for Refusal {
 impl From<CertificateCause> for Refusal {
     fn from(cause: CertificateCause) -> Self {
         Self::CertificateInvalid { cause }
-    }
-}
-
-impl Refusal {
-    /// What sort of refusal it is.
-    #[must_use]
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::KeysUnavailable => Kind::Unavailable,
-            Self::TokenInvalid { .. }
-            | Self::TokenExpired
-            | Self::CertificateRequired
-            | Self::CertificateInvalid { .. }
-            | Self::CallerMalformed => Kind::Unauthenticated,
-        }
-    }
-
-    /// The reason, stable for ever.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::TokenInvalid { .. } => "TOKEN_INVALID",
-            Self::TokenExpired => "TOKEN_EXPIRED",
-            Self::KeysUnavailable => "KEYS_UNAVAILABLE",
-            Self::CertificateRequired => "CERTIFICATE_REQUIRED",
-            Self::CertificateInvalid { .. } => "CERTIFICATE_INVALID",
-            Self::CallerMalformed => "CALLER_MALFORMED",
-        }
-    }
-
-    /// The one dynamic part of the message, from a fixed list of words.
-    #[must_use]
-    pub const fn cause(&self) -> Option<&'static str> {
-        match self {
-            Self::TokenInvalid { cause } => Some(cause.as_str()),
-            Self::CertificateInvalid { cause } => Some(cause.as_str()),
-            Self::TokenExpired
-            | Self::KeysUnavailable
-            | Self::CertificateRequired
-            | Self::CallerMalformed => None,
-        }
     }
 }

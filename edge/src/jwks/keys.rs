@@ -211,7 +211,11 @@ impl Refresh {
             }
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
-                tracing::warn!(issuer = self.issuer, error = chain(&error), "key set not refreshed");
+                tracing::warn!(
+                    issuer = self.issuer,
+                    error = chassis::error::chain(&error),
+                    "key set not refreshed"
+                );
                 self.drop_stale();
                 ("failed", Err(error))
             }
@@ -243,15 +247,4 @@ impl Refresh {
         let generation = old.generation + 1;
         self.shared.current.store(Arc::new(Current { generation, ..Current::default() }));
     }
-}
-
-/// An error and its sources in one line.
-fn chain(error: &SourceError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

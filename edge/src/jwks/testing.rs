@@ -16,9 +16,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 /// An ES256 key of an issuer.
 pub struct Signer {
@@ -103,6 +107,24 @@ struct State {
 
 impl Server {
     pub async fn start(drain: &Drain) -> Self {
+        Self::start_with(drain, None).await
+    }
+
+    /// Over TLS. Its certificate, for 127.0.0.1, is its own root.
+    pub async fn start_tls(drain: &Drain) -> (Self, String) {
+        let certified = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+        let config = ServerConfig::builder_with_provider(chassis::identity::crypto())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key.into())
+            .unwrap();
+        let server = Self::start_with(drain, Some(TlsAcceptor::from(Arc::new(config)))).await;
+        (server, certified.cert.pem())
+    }
+
+    async fn start_with(drain: &Drain, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
@@ -110,12 +132,17 @@ impl Server {
         let (shared, spawner) = (state.clone(), drain.clone());
         drain.spawn("issuer", async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let state = shared.clone();
-                let service = service_fn(move |request| answer(state.clone(), request));
+                let (state, tls) = (shared.clone(), tls.clone());
                 spawner.spawn("connection", async move {
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    match tls {
+                        None => serve(state, stream).await,
+                        Some(tls) => {
+                            // A client that does not trust the certificate ends the handshake.
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(state, stream).await;
+                            }
+                        }
+                    }
                 });
             }
         });
@@ -139,6 +166,11 @@ impl Server {
     pub fn open(&self, open: bool) {
         self.state.open.send_replace(open);
     }
+}
+
+async fn serve(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let service = service_fn(move |request| answer(state.clone(), request));
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn answer(

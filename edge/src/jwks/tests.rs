@@ -249,6 +249,30 @@ async fn a_source_cannot_send_the_edge_elsewhere_nor_drown_it() {
     assert!(discover(away, &["localhost"]).await.is_ok());
 }
 
+#[tokio::test]
+async fn only_the_named_roots_are_trusted() {
+    let drain = Drain::default();
+    let ((server, root), (_, other_root)) =
+        (Server::start_tls(&drain).await, Server::start_tls(&drain).await);
+    server.set("/keys", Answer::Body(key_set(&[&Signer::new("s")])));
+    let directory = tempfile::tempdir().unwrap();
+    let read = async |root: Option<&str>| {
+        let ca = root.map(|root| {
+            let path = directory.path().join("ca.pem");
+            std::fs::write(&path, root).unwrap();
+            path
+        });
+        let url = server.url("/keys").replace("http:", "https:");
+        Source { ca, ..source(url) }.reader("i", false).unwrap().read().await
+    };
+    assert_eq!(read(Some(&root)).await.unwrap().len(), 1);
+    for untrusted in [Some(other_root.as_str()), None] {
+        let error = read(untrusted).await.unwrap_err();
+        assert!(matches!(error, SourceError::Fetch { source: FetchError::Request(_), .. }), "{error}");
+    }
+    assert_eq!(server.asked(), 1);
+}
+
 async fn start(source: &Source, drain: &Drain) -> Result<Keys, SourceError> {
     Keys::start("i", source, true, drain, &Metrics::default()).await
 }
