@@ -1,0 +1,179 @@
+//! `docs.v1.DocsService`: decode, judge, ask the store, encode. This file has the documents themselves; content and statements
+//! have files of their own. The clock is read and ids are made here and nowhere below.
+mod content;
+mod convert;
+pub mod statement;
+
+use std::pin::Pin;
+
+use chassis::call::Call;
+use chassis::edge_channel::EdgeChannel;
+use chrono::{DateTime, SubsecRound as _, Utc};
+use futures::Stream;
+use proto::docs::v1 as pb;
+use proto::docs::v1::docs_service_server::DocsService;
+use proto::google::api::HttpBody;
+use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
+
+use crate::domain::access::{Act, Actor};
+use crate::domain::document::{Document, DocumentId};
+use crate::domain::{page, request};
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::store::{Inserted, Store};
+
+/// What a download sends.
+type Bodies = Pin<Box<dyn Stream<Item = Result<HttpBody, Status>> + Send>>;
+
+/// The handlers. A clone shares everything.
+#[derive(Clone)]
+pub struct DocsRpc {
+    store: Store,
+    edge: EdgeChannel,
+    metrics: Metrics,
+    bytes_max: u64,
+}
+
+impl DocsRpc {
+    /// Serves the store, reaches other services through the edge, and refuses content above `bytes_max`.
+    pub fn new(
+        store: Store,
+        edge: EdgeChannel,
+        registry: &chassis::metrics::Metrics,
+        bytes_max: u64,
+    ) -> Self {
+        Self { store, edge, metrics: Metrics::register(registry), bytes_max }
+    }
+
+    /// The document, if the actor may do that with it.
+    async fn document(&self, actor: &Actor, act: Act, id: DocumentId) -> Result<Document, Error> {
+        let found = self.store.get(id).await?;
+        actor.judge(act, found).map_err(|denial| Error::denied(denial, &id.to_string()))
+    }
+
+    async fn create(&self, call: &Call, request: pb::CreateDocumentRequest) -> Result<Document, Error> {
+        let actor = convert::actor(&call.caller);
+        let asked = convert::create_document(request, &actor, call.caller.idempotency_scope())?;
+        if !actor.may(Act::Write, Some(&asked.customer_id)) {
+            return Err(Error::NotPermitted);
+        }
+        let now = now();
+        let document = Document {
+            id: DocumentId(Uuid::now_v7()),
+            customer_id: Some(asked.customer_id),
+            title: asked.title,
+            content: None,
+            statement: None,
+            created: now,
+            updated: now,
+            revision: 1,
+            request: asked.request,
+        };
+        match self.store.insert(&document).await? {
+            Inserted::Done => Ok(document),
+            Inserted::Before(before) => same_body(&document.request, *before),
+        }
+    }
+
+    async fn list(
+        &self,
+        call: &Call,
+        request: pb::ListDocumentsRequest,
+    ) -> Result<pb::ListDocumentsResponse, Error> {
+        let actor = convert::actor(&call.caller);
+        let asked = convert::list_documents(request, &actor)?;
+        if !actor.may(Act::Read, Some(&asked.customer_id)) {
+            return Err(Error::NotPermitted);
+        }
+        // One more than asked tells whether there is another page.
+        let mut documents = self.store.list(&asked.customer_id, asked.after, asked.size + 1).await?;
+        let more = documents.len() > asked.size.into();
+        documents.truncate(asked.size.into());
+        let last = documents.last().filter(|_| more);
+        Ok(pb::ListDocumentsResponse {
+            next_page_token: last.map(|last| page::token(&asked.customer_id, last.id)).unwrap_or_default(),
+            documents: documents.into_iter().map(convert::document).collect(),
+        })
+    }
+}
+
+/// The time, as exact as the store keeps it: what is answered at once is what is read later.
+fn now() -> DateTime<Utc> {
+    Utc::now().trunc_subsecs(3)
+}
+
+/// The document that a repeated request made, unless the request has another body this time.
+fn same_body(asked: &request::Request, before: Document) -> Result<Document, Error> {
+    match before.request.body.difference(&asked.body) {
+        None => Ok(before),
+        Some(field) => Err(Error::RequestReused { field: field.to_owned() }),
+    }
+}
+
+#[tonic::async_trait]
+impl DocsService for DocsRpc {
+    type DownloadContentStream = Bodies;
+
+    async fn create_document(
+        &self,
+        request: Request<pb::CreateDocumentRequest>,
+    ) -> Result<Response<pb::Document>, Status> {
+        let call = Call::of(&request)?;
+        let document = self.create(&call, request.into_inner()).await?;
+        Ok(Response::new(convert::document(document)))
+    }
+
+    async fn get_document(
+        &self,
+        request: Request<pb::GetDocumentRequest>,
+    ) -> Result<Response<pb::Document>, Status> {
+        let actor = convert::actor(&Call::of(&request)?.caller);
+        let id = convert::document_id(&request.get_ref().document_id)?;
+        let document = self.document(&actor, Act::Read, id).await?;
+        Ok(Response::new(convert::document(document)))
+    }
+
+    async fn list_documents(
+        &self,
+        request: Request<pb::ListDocumentsRequest>,
+    ) -> Result<Response<pb::ListDocumentsResponse>, Status> {
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.list(&call, request.into_inner()).await?))
+    }
+
+    async fn upload_content(
+        &self,
+        request: Request<Streaming<pb::UploadContentRequest>>,
+    ) -> Result<Response<pb::Document>, Status> {
+        let actor = convert::actor(&Call::of(&request)?.caller);
+        let document = self.upload(&actor, request.into_inner()).await?;
+        Ok(Response::new(convert::document(document)))
+    }
+
+    async fn download_content(
+        &self,
+        request: Request<pb::DownloadContentRequest>,
+    ) -> Result<Response<Self::DownloadContentStream>, Status> {
+        let actor = convert::actor(&Call::of(&request)?.caller);
+        let id = convert::document_id(&request.get_ref().document_id)?;
+        Ok(Response::new(self.download(&actor, id).await?))
+    }
+
+    async fn generate_statement(
+        &self,
+        request: Request<pb::GenerateStatementRequest>,
+    ) -> Result<Response<pb::Statement>, Status> {
+        let call = Call::of(&request)?;
+        let desk = statement::Desk {
+            store: &self.store,
+            ledger: self.edge.for_call(&call),
+            // The subject may not read whose account it is; the service may.
+            accounts: self.edge.as_service(call.deadline.remaining()),
+            bytes_max: self.bytes_max,
+        };
+        let made = desk.generate(&call.caller, request.into_inner()).await;
+        self.metrics.stated(statement::outcome(&made));
+        Ok(Response::new(made?))
+    }
+}
