@@ -1,2 +1,17 @@
-//! Everything the end-to-end suites share. The suites themselves are in `tests/`: one binary, because linking it is what a
-//! change costs most. They meet the mesh as its users do: through the edge's listeners, in the words of the API.
+//! What the end-to-end suites and the benchmarks share: a running mesh, and clients that meet it as its users do, through the
+//! edge's listeners and in the words of the API. The suites are in `tests/`, in one binary, because linking it is what a change
+//! costs most.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a fixture that fails fails its test"
+)]
+
+pub mod foreign;
+pub mod grpc;
+pub mod rest;
+pub mod world;
+
+pub use rest::{Answer, Rest};
+pub use world::World;

@@ -1,10 +1,14 @@
 //! Rules of the house that a machine can check: which crate may know which, how long a file may be, what every file and every
 //! RPC must say of itself.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its fixtures too")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use prost_reflect::{DescriptorPool, Value};
+
+#[path = "rules/errors.rs"]
+mod errors;
 
 /// Where a file stops holding one thing.
 const FILE_LINES_MAX: usize = 500;
@@ -19,7 +23,8 @@ fn sources() -> Vec<PathBuf> {
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if path.is_dir() && !matches!(name.as_str(), "target" | "node_modules") && !name.starts_with('.') {
+            if path.is_dir() && !matches!(name.as_str(), "target" | "node_modules") && !name.starts_with('.')
+            {
                 walk(&path, found);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 found.push(path);
@@ -34,7 +39,8 @@ fn sources() -> Vec<PathBuf> {
 
 #[test]
 fn crates_know_only_what_they_may() {
-    let ours = ["proto", "chassis", "edge", "svc-ledger", "svc-accounts", "svc-cache", "svc-docs", "dev", "e2e"];
+    let ours =
+        ["proto", "chassis", "edge", "svc-ledger", "svc-accounts", "svc-cache", "svc-docs", "dev", "e2e"];
     let may: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("proto", &[][..]),
         ("chassis", &[]),
@@ -46,7 +52,12 @@ fn crates_know_only_what_they_may() {
         ("dev", &["chassis", "proto"]),
         ("e2e", &["chassis", "dev", "proto"]),
     ]);
-    let metadata = cargo_metadata::MetadataCommand::new().current_dir(root()).no_deps().other_options(["--offline".to_owned()]).exec().unwrap();
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .current_dir(root())
+        .no_deps()
+        .other_options(["--offline".to_owned()])
+        .exec()
+        .unwrap();
     let names: BTreeSet<_> = metadata.packages.iter().map(|package| package.name.to_string()).collect();
     assert_eq!(names, ours.iter().map(|name| (*name).to_owned()).collect(), "a new crate needs a line here");
     for package in &metadata.packages {
@@ -63,8 +74,13 @@ fn crates_know_only_what_they_may() {
 fn the_edge_knows_no_message_but_its_own() {
     for path in sources().iter().filter(|path| path.starts_with(root().join("edge/src"))) {
         let text = std::fs::read_to_string(path).unwrap();
-        for foreign in ["proto::ledger", "proto::accounts", "proto::cache", "proto::docs", "svc-ledger", "svc_ledger"] {
-            let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| line.contains(foreign));
+        for foreign in
+            ["proto::ledger", "proto::accounts", "proto::cache", "proto::docs", "svc-ledger", "svc_ledger"]
+        {
+            let code = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .any(|line| line.contains(foreign));
             let tests = text.contains("#[cfg(test)]") || path.to_string_lossy().contains("tests");
             assert!(!code || tests, "{} names {foreign}", path.display());
         }
@@ -74,13 +90,26 @@ fn the_edge_knows_no_message_but_its_own() {
 #[test]
 fn a_domain_is_pure() {
     for path in sources() {
-        let in_domain = path.components().any(|part| part.as_os_str() == "domain") || path.ends_with("domain.rs");
+        let in_domain =
+            path.components().any(|part| part.as_os_str() == "domain") || path.ends_with("domain.rs");
         if !in_domain {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();
-        let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-        for impure in ["async fn", ".await", "proto::", "sqlx::", "mongodb::", "redis::", "aws_sdk", "Utc::now", "SystemTime::now", "Uuid::now_v7"] {
+        let code: String =
+            text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        for impure in [
+            "async fn",
+            ".await",
+            "proto::",
+            "sqlx::",
+            "mongodb::",
+            "redis::",
+            "aws_sdk",
+            "Utc::now",
+            "SystemTime::now",
+            "Uuid::now_v7",
+        ] {
             assert!(!code.contains(impure), "{} is domain code and uses {impure}", path.display());
         }
     }
@@ -94,7 +123,9 @@ fn every_file_says_what_it_is_for_and_holds_one_thing() {
         assert!(lines <= FILE_LINES_MAX, "{} has {lines} lines", path.display());
         let first = text.lines().next().unwrap_or_default();
         // A test module beside its subject is explained by the subject.
-        let explained = first.starts_with("//!") || path.ends_with("tests.rs") || path.to_string_lossy().contains("/tests/");
+        let explained = first.starts_with("//!")
+            || path.ends_with("tests.rs")
+            || path.to_string_lossy().contains("/tests/");
         assert!(explained, "{} does not open with //!", path.display());
     }
 }
@@ -113,10 +144,21 @@ fn every_rpc_has_a_policy_a_comment_and_its_errors() {
             let options = options.get_extension(&policy).into_owned();
             let Value::Message(options) = options else { panic!("{name}: the policy is a message") };
             let streams = method.is_client_streaming() || method.is_server_streaming();
-            assert_eq!(options.has_field_by_name("stream"), streams, "{name}: streams have bounds of streams");
-            assert_eq!(options.has_field_by_name("max_deadline"), !streams, "{name}: unary calls have deadlines");
+            assert_eq!(
+                options.has_field_by_name("stream"),
+                streams,
+                "{name}: streams have bounds of streams"
+            );
+            assert_eq!(
+                options.has_field_by_name("max_deadline"),
+                !streams,
+                "{name}: unary calls have deadlines"
+            );
             let comment = comment_of(&method);
-            assert!(comment.contains("Errors, in order:"), "{name} does not say its errors in order of precedence");
+            assert!(
+                comment.contains("Errors, in order:"),
+                "{name} does not say its errors in order of precedence"
+            );
         }
     }
     assert!(seen >= 25, "the walk finds the contract: {seen}");
