@@ -77,9 +77,11 @@ impl Front {
         metrics: Metrics,
     ) -> Arc<Self> {
         let mut app = http_proxy(&Arc::new(ServerConf::default()), gateway);
+        // The exact bound is the gateway's, which can say what is wrong; this one only ends a flood.
+        let flood_bytes = limits.header_bytes_max * 2;
         let mut h2 = default_h2_options();
         h2.max_concurrent_streams(admission.streams_max)
-            .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(flood_bytes).unwrap_or(u32::MAX))
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
@@ -88,7 +90,7 @@ impl Front {
         let mut options = HttpServerOptions::default();
         options.h2_idle_timeout = Some(limits.idle());
         app.server_options = Some(options);
-        let bounds = HeaderBounds { deadline: limits.header(), bytes_max: limits.header_bytes_max * 2 };
+        let bounds = HeaderBounds { deadline: limits.header(), bytes_max: flood_bytes };
         let handshake = limits.handshake();
         Arc::new(Self { admission, app: Arc::new(app), bounds, handshake, stop, drain, metrics })
     }

@@ -1,0 +1,8 @@
+//! Contract, routes and transcoding from outside: the conformance cases that need no data path, the project's own contract,
+//! what is refused at load, and a round trip of random messages against prost-reflect.
+
+mod conformance;
+mod own_contract;
+mod refusals;
+mod round_trip;
+mod support;

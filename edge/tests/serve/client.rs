@@ -1,0 +1,185 @@
+//! Clients as the edge's users have them: HTTP/1 and HTTP/2 with JSON, and gRPC through the public listener or, as a service,
+//! through the mesh listener.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use tonic::codegen::StdError;
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Request as Call, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use crate::world::World;
+
+/// Which HTTP a client speaks.
+#[derive(Clone, Copy, Debug)]
+pub enum Http {
+    One,
+    Two,
+}
+
+/// A REST client.
+pub struct Rest {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    base: String,
+    token: Option<String>,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// `Err` when the answer was cut.
+    pub body: Result<Bytes, hyper::Error>,
+}
+
+impl Rest {
+    pub fn new(world: &World, http: Http, token: Option<String>) -> Self {
+        let builder = HttpsConnectorBuilder::new().with_tls_config(world.client_tls()).https_only();
+        let connector = match http {
+            Http::One => builder.enable_http1().build(),
+            Http::Two => builder.enable_http2().build(),
+        };
+        let mut client = Client::builder(TokioExecutor::new());
+        client.http2_only(matches!(http, Http::Two));
+        Self { client: client.build(connector), base: format!("https://localhost:{}", world.public.port()), token }
+    }
+
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
+        let response = self.open(method, path, headers, body).await;
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.map(|body| body.to_bytes());
+        Reply { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Sends a request and returns with the head of the answer.
+    pub async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> http::Response<Incoming> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.client.request(request.body(Full::new(body.into())).unwrap()).await.unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(Method::GET, path, &[], "").await
+    }
+
+    pub async fn post(&self, path: &str, json: &str) -> Reply {
+        self.send(Method::POST, path, &[("content-type", "application/json")], json.to_owned()).await
+    }
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(self.body.as_ref().unwrap()).unwrap()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.as_ref().unwrap().to_vec()).unwrap()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The `reason` of the refusal.
+    pub fn reason(&self) -> String {
+        let json = self.json();
+        let details = json["error"]["details"].as_array().unwrap();
+        let info = details.iter().find(|detail| detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo");
+        info.unwrap()["reason"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A gRPC client of the public listener.
+pub struct Grpc {
+    channel: Channel,
+    token: Option<String>,
+}
+
+impl Grpc {
+    pub fn new(world: &World, token: Option<String>) -> Self {
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(world.ca_pem()));
+        let endpoint = Endpoint::from_shared(format!("https://localhost:{}", world.public.port())).unwrap();
+        Self { channel: endpoint.tls_config(tls).unwrap().connect_lazy(), token }
+    }
+
+    fn call<T>(&self, message: T) -> Call<T> {
+        let mut call = Call::new(message);
+        if let Some(token) = &self.token {
+            let value: MetadataValue<_> = format!("Bearer {token}").parse().unwrap();
+            call.metadata_mut().insert("authorization", value);
+        }
+        call
+    }
+
+    pub async fn unary<In, Out>(&self, path: &'static str, message: In) -> Result<Response<Out>, Status>
+    where
+        In: prost::Message + 'static,
+        Out: prost::Message + Default + 'static,
+    {
+        unary(self.channel.clone(), path, self.call(message)).await
+    }
+
+    pub async fn unary_call<In, Out>(&self, path: &'static str, call: Call<In>) -> Result<Response<Out>, Status>
+    where
+        In: prost::Message + 'static,
+        Out: prost::Message + Default + 'static,
+    {
+        let (metadata, extensions, message) = call.into_parts();
+        let mut call = self.call(message);
+        *call.extensions_mut() = extensions;
+        for entry in metadata.iter() {
+            if let tonic::metadata::KeyAndValueRef::Ascii(name, value) = entry {
+                call.metadata_mut().insert(name, value.clone());
+            }
+        }
+        unary(self.channel.clone(), path, call).await
+    }
+
+    pub async fn streaming<In, Out>(
+        &self,
+        path: &'static str,
+        messages: impl futures::Stream<Item = In> + Send + 'static,
+    ) -> Result<Response<Streaming<Out>>, Status>
+    where
+        In: prost::Message + 'static,
+        Out: prost::Message + Default + 'static,
+    {
+        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        client.ready().await.unwrap();
+        client.streaming(self.call(messages), path.parse().unwrap(), ProstCodec::<In, Out>::default()).await
+    }
+}
+
+/// A unary call through any channel.
+pub async fn unary<C, In, Out>(channel: C, path: &'static str, call: Call<In>) -> Result<Response<Out>, Status>
+where
+    C: tonic::client::GrpcService<tonic::body::Body>,
+    C::ResponseBody: tonic::codegen::Body<Data = Bytes> + Send + 'static,
+    <C::ResponseBody as tonic::codegen::Body>::Error: Into<StdError> + Send,
+    In: prost::Message + 'static,
+    Out: prost::Message + Default + 'static,
+{
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.map_err(|_| Status::unavailable("not ready"))?;
+    client.unary(call, path.parse().unwrap(), ProstCodec::<In, Out>::default()).await
+}

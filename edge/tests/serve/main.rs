@@ -1,0 +1,12 @@
+//! The edge as its users see it: everything here goes through its listeners, in the words of REST and gRPC. Behind it stands a
+//! real service of the chassis; nothing is mocked.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its fixtures too")]
+
+mod client;
+mod drain;
+mod grpc;
+mod messages;
+mod refusals;
+mod rest;
+mod upstream;
+mod world;

@@ -1,0 +1,215 @@
+//! The service behind the edge: a real service of the chassis, mutual TLS included, that echoes and fails as it is asked to.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chassis::call::Call;
+use chassis::error::{Failure, Kind};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
+use tonic::server::{Grpc, NamedService};
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use crate::messages::*;
+
+type Answer = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+type Messages<T> = BoxStream<'static, Result<T, Status>>;
+
+pub fn routes() -> Routes {
+    Routes::new(Echo).add_service(Greeter)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("there is no such note")]
+    Missing,
+    #[error("the stream broke")]
+    Broken,
+}
+
+impl Failure for Refusal {
+    const DOMAIN: &'static str = "echo.v1";
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Missing => Kind::NotFound,
+            Self::Broken => Kind::Conflict,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing => "NO_SUCH_NOTE",
+            Self::Broken => "STREAM_BROKEN",
+        }
+    }
+}
+
+chassis::status_from!(Refusal);
+
+async fn get(request: Request<GetNoteRequest>) -> Result<Response<Note>, Status> {
+    let note_id = request.into_inner().note_id;
+    match note_id.as_str() {
+        "missing" => return Err(Refusal::Missing.into()),
+        "slow" => tokio::time::sleep(Duration::from_secs(20)).await,
+        "late" => tokio::time::sleep(Duration::from_millis(1500)).await,
+        _ => (),
+    }
+    Ok(Response::new(Note { note_id, text: "a note".into(), size: i64::MAX }))
+}
+
+async fn create(request: Request<CreateNoteRequest>) -> Result<Response<Note>, Status> {
+    let CreateNoteRequest { text, size } = request.into_inner();
+    Ok(Response::new(Note { note_id: "n-1".into(), text, size }))
+}
+
+async fn watch(request: Request<WatchNotesRequest>) -> Result<Response<Messages<Note>>, Status> {
+    let WatchNotesRequest { count, fail, hang } = request.into_inner();
+    let notes = (0..count).map(|i| Ok(Note { note_id: format!("n-{i}"), text: String::new(), size: i.into() }));
+    let end: Messages<Note> = if hang {
+        stream::pending().boxed()
+    } else {
+        stream::iter(fail.then(|| Err(Refusal::Broken.into()))).boxed()
+    };
+    Ok(Response::new(stream::iter(notes).chain(end).boxed()))
+}
+
+async fn upload(request: Request<Streaming<UploadFileRequest>>) -> Result<Response<File>, Status> {
+    let mut file = File::default();
+    let mut parts = request.into_inner();
+    while let Some(part) = parts.message().await? {
+        if file.messages == 0 {
+            file.file_id = part.file_id;
+            if file.file_id == "missing" {
+                return Err(Refusal::Missing.into());
+            }
+        }
+        let body = part.content.unwrap_or_default();
+        if !body.content_type.is_empty() {
+            file.content_type = body.content_type;
+        }
+        file.messages += 1;
+        file.bytes += body.data.len() as i64;
+        file.largest = file.largest.max(body.data.len() as i64);
+    }
+    Ok(Response::new(file))
+}
+
+async fn download(request: Request<DownloadFileRequest>) -> Result<Response<Messages<HttpBody>>, Status> {
+    const PIECE: i64 = 32 * 1024;
+    let DownloadFileRequest { file_id, bytes, fail } = request.into_inner();
+    if file_id == "missing" {
+        return Err(Refusal::Missing.into());
+    }
+    let mut left = bytes;
+    let parts = std::iter::from_fn(move || {
+        let piece = left.min(PIECE);
+        left -= piece;
+        let data = Bytes::from(vec![b'x'; usize::try_from(piece).unwrap()]);
+        (piece > 0).then(|| Ok(HttpBody { content_type: "text/plain".into(), data }))
+    });
+    let end = fail.then(|| Err(Refusal::Broken.into()));
+    Ok(Response::new(stream::iter(parts).chain(stream::iter(end)).boxed()))
+}
+
+async fn collect(request: Request<Streaming<Note>>) -> Result<Response<Note>, Status> {
+    let notes: Vec<Note> = request.into_inner().try_collect().await?;
+    let size = notes.iter().map(|note| note.size).sum();
+    Ok(Response::new(Note { note_id: notes.len().to_string(), text: String::new(), size }))
+}
+
+async fn chat(request: Request<Streaming<Note>>) -> Result<Response<Messages<Note>>, Status> {
+    Ok(Response::new(request.into_inner().boxed()))
+}
+
+async fn who_am_i(request: Request<WhoAmIRequest>) -> Result<Response<WhoAmIResponse>, Status> {
+    let call = Call::of(&request)?;
+    Ok(Response::new(WhoAmIResponse {
+        kind: call.caller.kind().into(),
+        service: call.caller.acting_service().unwrap_or_default().into(),
+        customer_id: call.caller.customer_id().unwrap_or_default().into(),
+        hops: call.hops.into(),
+        budget_ms: i64::try_from(call.deadline.remaining().as_millis()).unwrap(),
+    }))
+}
+
+async fn hello(request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
+    let name = request.into_inner().name;
+    Ok(Response::new(HelloReply { greeting: format!("hello {name}") }))
+}
+
+#[derive(Clone)]
+struct Echo;
+
+impl NamedService for Echo {
+    const NAME: &'static str = "echo.v1.EchoService";
+}
+
+fn grpc<Out: prost::Message + Default + Send + 'static, In: prost::Message + Default + Send + 'static>()
+-> Grpc<ProstCodec<Out, In>> {
+    Grpc::new(ProstCodec::default())
+}
+
+impl Service<http::Request<Body>> for Echo {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Answer {
+        use tower::service_fn;
+        Box::pin(async move {
+            let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            Ok(match method.as_str() {
+                "GetNote" => grpc().unary(service_fn(get), request).await,
+                "CreateNote" => grpc().unary(service_fn(create), request).await,
+                "WatchNotes" => grpc().server_streaming(service_fn(watch), request).await,
+                "UploadFile" => grpc().client_streaming(service_fn(upload), request).await,
+                "DownloadFile" => grpc().server_streaming(service_fn(download), request).await,
+                "CollectNotes" => grpc().client_streaming(service_fn(collect), request).await,
+                "Chat" => grpc().streaming(service_fn(chat), request).await,
+                "WhoAmI" => grpc().unary(service_fn(who_am_i), request).await,
+                other => panic!("no method {other}"),
+            })
+        })
+    }
+}
+
+#[derive(Clone)]
+struct Greeter;
+
+impl NamedService for Greeter {
+    const NAME: &'static str = "foreign.Greeter";
+}
+
+impl Service<http::Request<Body>> for Greeter {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Answer {
+        Box::pin(async move { Ok(grpc().unary(tower::service_fn(hello), request).await) })
+    }
+}
+
+/// A stream of messages that a test feeds.
+pub fn fed<T: Send + 'static>(capacity: usize) -> (tokio::sync::mpsc::Sender<T>, ReceiverStream<T>) {
+    let (sender, receiver) = tokio::sync::mpsc::channel(capacity);
+    (sender, ReceiverStream::new(receiver))
+}

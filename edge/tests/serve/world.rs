@@ -1,0 +1,278 @@
+//! A whole small world for one test: a certificate authority, an issuer of tokens, the service behind the edge and the edge
+//! itself, all in this process on free ports, gone with the test.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chassis::EdgeChannel;
+use chassis::identity::{Clients, Identity};
+use chassis::run::Process;
+use edge::config::Config;
+use edge::policy::Listener;
+use edge::run::Edge;
+use edge::snapshot::Snapshot;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::upstream;
+
+const TRUST_DOMAIN: &str = "causeway.internal";
+const ISSUER: &str = "https://issuer.test";
+
+pub struct World {
+    directory: tempfile::TempDir,
+    ca: CertifiedIssuer<'static, KeyPair>,
+    signer: EcdsaKeyPair,
+    pub public: SocketAddr,
+    pub mesh: SocketAddr,
+    pub admin: SocketAddr,
+    pub upstream: Process,
+    pub process: Process,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinSet<anyhow::Result<()>>,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(|config| config).await
+    }
+
+    /// A world whose edge has an edited configuration.
+    pub async fn with(edit: impl FnOnce(String) -> String) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let directory = tempfile::tempdir().unwrap();
+        let ca = ca();
+        let (signer, key_set) = signer();
+        std::fs::write(directory.path().join("ca.pem"), ca.pem()).unwrap();
+        std::fs::write(directory.path().join("jwks.json"), key_set.to_string()).unwrap();
+        for name in ["edge", "svc-echo", "svc-docs", "public"] {
+            issue(&ca, directory.path(), name);
+        }
+        compile(directory.path(), "echo", "echo/v1/echo.proto");
+        compile(directory.path(), "foreign", "foreign/greeter.proto");
+
+        let upstream = Process::default();
+        let behind = start_upstream(directory.path(), &upstream).await;
+        let admin = free_port().await;
+        let config = config(directory.path(), behind, admin, edit);
+        let snapshot = Snapshot::load(&config).unwrap();
+        let process = Process::default();
+        let edge = Edge::start(&config, snapshot, process.clone()).await.unwrap();
+        let public = edge.address(Listener::Public).unwrap();
+        let mesh = edge.address(Listener::Mesh).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut serving = JoinSet::new();
+        serving.spawn(edge.serve(async {
+            let _ = stopped.await;
+        }));
+        let world = Self {
+            directory,
+            ca,
+            signer,
+            public,
+            mesh,
+            admin,
+            upstream,
+            process,
+            stop: Some(stop),
+            serving,
+        };
+        world.until("the edge is ready", || world.process.health.is_ready()).await;
+        world
+    }
+
+    /// Waits for a condition.
+    pub async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        for _ in 0..1_000 {
+            if holds() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not in ten seconds: {what}");
+    }
+
+    /// Tells the edge to stop, as SIGTERM would.
+    pub fn stop(&mut self) {
+        let _ = self.stop.take().unwrap().send(());
+    }
+
+    /// Waits for the edge to have stopped.
+    pub async fn stopped(&mut self) {
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.serving.join_next()).await;
+        ended.unwrap().unwrap().unwrap().unwrap();
+    }
+
+    /// The lines of the access log that have been written so far.
+    pub fn access_log(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.directory.path().join("access.log")).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// A token with these scopes, good for `seconds`.
+    pub fn token_for(&self, scopes: &str, seconds: i64) -> String {
+        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+        let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": "k1"});
+        let claims = json!({
+            "iss": ISSUER, "aud": "causeway", "sub": "alice", "customer_id": "c-1", "scope": scopes,
+            "iat": now - 600, "exp": now + seconds, "client_id": "web", "jti": "t-1",
+        });
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", encode(&header), encode(&claims));
+        let signature = self.signer.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// A token that opens everything.
+    pub fn token(&self) -> String {
+        self.token_for("notes.read notes.write", 600)
+    }
+
+    /// A way out for a workload, through the mesh listener.
+    pub fn channel(&self, workload: &str) -> EdgeChannel {
+        let identity = Identity::load(&identity(self.directory.path(), workload)).unwrap();
+        let mesh = format!("addresses = [\"{}\"]", self.mesh);
+        EdgeChannel::start(&toml::from_str(&mesh).unwrap(), &identity, &self.upstream.drain).unwrap()
+    }
+
+    /// The authority that vouches for everybody here.
+    pub fn ca_pem(&self) -> String {
+        self.ca.pem()
+    }
+
+    /// A client's TLS: trusts the authority and shows no certificate.
+    pub fn client_tls(&self) -> rustls::ClientConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.ca.as_ref().der().clone()).unwrap();
+        rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
+    }
+}
+
+fn ca() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn issue(ca: &CertifiedIssuer<'static, KeyPair>, directory: &Path, name: &str) {
+    let mut params = CertificateParams::default();
+    let dns = if name == "public" { "localhost".to_owned() } else { format!("{name}.{TRUST_DOMAIN}") };
+    params.subject_alt_names = vec![SanType::DnsName(dns.try_into().unwrap())];
+    if name != "public" {
+        let uri = format!("spiffe://{TRUST_DOMAIN}/{name}");
+        params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+    }
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, ca).unwrap();
+    std::fs::write(directory.join(format!("{name}.pem")), certificate.pem()).unwrap();
+    std::fs::write(directory.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+}
+
+fn signer() -> (EcdsaKeyPair, Value) {
+    let random = SystemRandom::new();
+    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).unwrap();
+    let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+    let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+    let key_set = json!({"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "kid": "k1", "x": x, "y": y}]});
+    (pair, key_set)
+}
+
+fn compile(directory: &Path, name: &str, file: &str) {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/serve/contract");
+    let mesh = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
+    let mut compiler = protox::Compiler::new([own, mesh]).unwrap();
+    compiler.include_imports(true).open_file(file).unwrap();
+    std::fs::write(directory.join(format!("{name}.binpb")), compiler.encode_file_descriptor_set()).unwrap();
+}
+
+fn identity(directory: &Path, name: &str) -> chassis::config::Identity {
+    chassis::config::Identity {
+        certificate: directory.join(format!("{name}.pem")),
+        key: directory.join(format!("{name}.key")),
+        trust_bundle: directory.join("ca.pem"),
+        trust_domain: TRUST_DOMAIN.to_owned(),
+    }
+}
+
+async fn start_upstream(directory: &Path, process: &Process) -> SocketAddr {
+    let identity = Identity::load(&identity(directory, "svc-echo")).unwrap();
+    let tls = identity.server(Clients::Only(vec![identity.spiffe_id("edge")]), &[b"h2"]).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server: chassis::config::Server =
+        toml::from_str("listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nlame_duck_ms = 0").unwrap();
+    let Process { drain, health, metrics } = process.clone();
+    drain.clone().spawn("upstream", async move {
+        chassis::serve::serve(upstream::routes(), listener, tls, &server, &health, &metrics, &drain).await.unwrap();
+    });
+    address
+}
+
+async fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+fn config(directory: &Path, behind: SocketAddr, admin: SocketAddr, edit: impl FnOnce(String) -> String) -> Config {
+    let at = directory.display();
+    let text = format!(
+        r#"
+        [listener.public]
+        listen = "127.0.0.1:0"
+        certificate = "{at}/public.pem"
+        key = "{at}/public.key"
+        client_ca = "{at}/ca.pem"
+        [listener.mesh]
+        listen = "127.0.0.1:0"
+        [admin]
+        listen = "{admin}"
+        [identity]
+        certificate = "{at}/edge.pem"
+        key = "{at}/edge.key"
+        trust_bundle = "{at}/ca.pem"
+        trust_domain = "{TRUST_DOMAIN}"
+        [drain]
+        lame_duck_ms = 0
+        grace_ms = 10000
+        [access_log]
+        path = "{at}/access.log"
+        [limits]
+        message_bytes_max = 65536
+        upload_bytes_max = 1048576
+        [[authn.issuer]]
+        issuer = "{ISSUER}"
+        audiences = ["causeway"]
+        algorithms = ["ES256"]
+        jwks = {{ file = "{at}/jwks.json" }}
+        [[descriptor_set]]
+        path = "{at}/echo.binpb"
+        upstream = "svc-echo"
+        policy_source = "descriptor"
+        [[descriptor_set]]
+        path = "{at}/foreign.binpb"
+        upstream = "svc-echo"
+        [[method]]
+        name = "foreign.Greeter/Hello"
+        http = [{{ get = "/v1/hello/{{name}}" }}]
+        policy = {{ allow = ["anonymous", "subject"] }}
+        [[upstream]]
+        name = "svc-echo"
+        addresses = ["{behind}"]
+        [[upstream]]
+        name = "nowhere"
+        addresses = ["127.0.0.1:1"]
+        "#
+    );
+    let path: PathBuf = directory.join("edge.toml");
+    std::fs::write(&path, edit(text)).unwrap();
+    Config::load(&path).unwrap()
+}
