@@ -33,8 +33,10 @@ use circuit::Circuit;
 /// How long who found another's lease waits before looking once more: a read of the table and a fill take a few
 /// milliseconds; who waits longer could have read the table.
 const SECOND_LOOK: Duration = Duration::from_millis(15);
+/// Entries that one batch fills: each costs a lease before the table is read. A cold cache warms up over a few batches.
+const FILLS_MAX: usize = 16;
 /// Leases and fills of one batch that are under way at once.
-const FILLS_MAX: usize = 8;
+const FILLS_AT_ONCE: usize = 8;
 
 /// The cache as this service uses it. Clones share everything.
 #[derive(Debug, Clone)]
@@ -131,17 +133,17 @@ impl Cache {
     where
         F: Future<Output = Result<Vec<Account>, Error>>,
     {
-        let mut accounts = self.look_all(ids).await;
+        let Some(mut accounts) = self.look_all(ids).await else {
+            return load(ids.to_vec()).await;
+        };
         let missing: Vec<AccountId> =
             ids.iter().copied().filter(|id| !accounts.iter().any(|account| account.id == *id)).collect();
         if missing.is_empty() {
             return Ok(accounts);
         }
-        let leased: Vec<Leased> = stream::iter(missing.clone())
-            .map(|id| self.lease(id))
-            .buffer_unordered(FILLS_MAX)
-            .collect()
-            .await;
+        let to_fill = missing.iter().copied().take(FILLS_MAX).collect::<Vec<_>>();
+        let leased: Vec<Leased> =
+            stream::iter(to_fill).map(|id| self.lease(id)).buffer_unordered(FILLS_AT_ONCE).collect().await;
         let loaded = load(missing).await?;
         let fills = leased.into_iter().filter_map(|leased| match leased {
             Leased::Held(lease) => {
@@ -183,17 +185,18 @@ impl Cache {
         lookup
     }
 
-    async fn look_all(&self, ids: &[AccountId]) -> Vec<Account> {
+    /// Those of the accounts that are there; `None` when the cache is away.
+    async fn look_all(&self, ids: &[AccountId]) -> Option<Vec<Account>> {
         let request = BatchGetEntriesRequest { keys: ids.iter().copied().map(key).collect() };
         let answer = self.ask(async |mut cache| cache.batch_get_entries(request).await).await;
         let Some(Ok(answer)) = answer else {
             self.count(Outcome::Away, ids.len());
-            return Vec::new();
+            return None;
         };
         let accounts: Vec<Account> = answer.entries.iter().filter_map(|entry| decode(&entry.value)).collect();
         self.count(Outcome::Hit, accounts.len());
         self.count(Outcome::Miss, ids.len().saturating_sub(accounts.len()));
-        accounts
+        Some(accounts)
     }
 
     async fn lease(&self, account: AccountId) -> Leased {
@@ -235,7 +238,7 @@ impl Cache {
         let cache = self.clone();
         self.drain.spawn("cache fill", async move {
             stream::iter(requests)
-                .for_each_concurrent(FILLS_MAX, |request| {
+                .for_each_concurrent(FILLS_AT_ONCE, |request| {
                     let cache = &cache;
                     async move {
                         let _filled = cache.ask(async |mut client| client.set_entry(request).await).await;

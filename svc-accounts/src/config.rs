@@ -67,6 +67,13 @@ pub struct Store {
     /// The first attempt and its repeats. The SDK's token bucket keeps repeats from making an outage worse.
     #[serde(default = "Store::attempts")]
     pub attempts: u32,
+    /// The longest pause before the first repeat, doubled with each. The SDK's own, a second, is made for slower services:
+    /// with it a single lost packet would use up most of an RPC's time.
+    #[serde(default = "Store::backoff_ms")]
+    pub backoff_ms: u64,
+    /// How often to ask whether the table answers: twice within the period of a readiness probe.
+    #[serde(default = "Store::probe_ms")]
+    pub probe_ms: u64,
 }
 
 impl Store {
@@ -84,6 +91,14 @@ impl Store {
 
     const fn attempts() -> u32 {
         3
+    }
+
+    const fn backoff_ms() -> u64 {
+        50
+    }
+
+    const fn probe_ms() -> u64 {
+        2_000
     }
 }
 
@@ -192,6 +207,8 @@ impl ServiceConfig for Config {
             ("[store] connect_ms", self.store.connect_ms),
             ("[store] attempt_ms", self.store.attempt_ms),
             ("[store] operation_ms", self.store.operation_ms),
+            ("[store] backoff_ms", self.store.backoff_ms),
+            ("[store] probe_ms", self.store.probe_ms),
             ("[cache] budget_ms", self.cache.budget_ms),
             ("[cache] time_to_live_ms", self.cache.time_to_live_ms),
             ("[cache] lease_ms", self.cache.lease_ms),

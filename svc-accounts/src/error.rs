@@ -27,9 +27,9 @@ pub enum Error {
     #[error("no such account")]
     AccountNotFound(AccountId),
     /// A known request id with another body.
-    #[error("the request_id was used with another {field}")]
+    #[error("the request_id belongs to a request that differs in its {field}")]
     RequestIdReused {
-        /// The first field that differs, or `request_id` for another RPC.
+        /// The first field that differs, or `rpc` when it was another RPC.
         field: &'static str,
     },
     /// Another customer has the address.

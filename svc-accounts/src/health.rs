@@ -11,17 +11,15 @@ use crate::store::Store;
 /// The condition of readiness.
 pub const STORE: &str = "store";
 
-/// How often the table is asked: twice within the period of a readiness probe.
-const PERIOD: Duration = Duration::from_secs(2);
 /// How many misses in a row mean that it is away.
 const MISSES_MAX: u32 = 3;
 
-/// Keeps the readiness of the store up to date until `stopping`.
-pub async fn watch(store: Store, health: Health, stopping: impl Future<Output = ()>) {
+/// Keeps the readiness of the store up to date, asking every `period`, until `stopping`.
+pub async fn watch(store: Store, health: Health, period: Duration, stopping: impl Future<Output = ()>) {
     let rounds = async {
         let mut misses = 0;
         loop {
-            tokio::time::sleep(PERIOD).await;
+            tokio::time::sleep(period).await;
             match store.probe().await {
                 Ok(()) => {
                     misses = 0;

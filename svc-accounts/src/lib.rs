@@ -21,6 +21,8 @@ mod ledger;
 mod rpc;
 mod saga;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use anyhow::Context as _;
 use chassis::run::{Service, Start};
@@ -65,7 +67,9 @@ impl Service for Accounts {
 
         let drain = &start.drain;
         drain.spawn("opening sweep", saga.clone().sweep(drain.stopping()));
-        drain.spawn("store health", health::watch(store.clone(), start.health.clone(), drain.stopping()));
+        let period = millis(config.store.probe_ms);
+        let watch = health::watch(store.clone(), start.health.clone(), period, drain.stopping());
+        drain.spawn("store health", watch);
 
         let ibans = config.bank.iban_range()?;
         let currencies = config.bank.currencies.clone().into();

@@ -121,9 +121,13 @@ impl AccountsService for Rpc {
         let account = match Access::of(&call.caller).read_account()? {
             Reach::Any => self.cached(id).await?.ok_or(Error::AccountNotFound(id))?,
             Reach::Own(customer) => {
-                // Who holds it is read from the table at the same time as the account from wherever it is.
-                let (holds, account) = tokio::try_join!(self.store.is_holder(id, customer), self.cached(id))?;
-                account.filter(|_| holds).ok_or(Error::NotPermitted)?
+                // Who holds it is read from the table, at the same time as the account from wherever it is. Who does not
+                // is refused as soon as that is known: how long it takes must not tell whether there is such an account.
+                let holds = async {
+                    self.store.is_holder(id, customer).await?.then_some(()).ok_or(Error::NotPermitted)
+                };
+                let ((), account) = tokio::try_join!(holds, self.cached(id))?;
+                account.ok_or(Error::NotPermitted)?
             }
         };
         Ok(Response::new(convert::account(&account)))

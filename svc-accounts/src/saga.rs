@@ -41,6 +41,16 @@ pub enum Stuck {
     Missing,
 }
 
+impl Stuck {
+    /// Whether trying again soon gets nowhere.
+    pub const fn needs_a_person(&self) -> bool {
+        match self {
+            Self::Ledger(LedgerError::Refused(_)) | Self::Missing => true,
+            Self::Ledger(LedgerError::Later(_)) | Self::Store(_) => false,
+        }
+    }
+}
+
 /// Drives openings on. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Saga {
@@ -77,24 +87,27 @@ impl Saga {
 
     /// Tries until the account is active, the ledger refuses, or `until`. The answer is the account as it then is.
     pub async fn drive(&self, opening: Account, until: Instant) -> Account {
+        let mut stuck = None;
         let tries = async {
             let mut pause = FIRST_PAUSE;
             loop {
                 match self.advance(opening.id).await {
                     Ok(account) => return Some(account),
-                    Err(stuck @ (Stuck::Ledger(LedgerError::Refused(_)) | Stuck::Missing)) => {
-                        report(opening.id, &stuck);
-                        return None;
-                    }
-                    Err(stuck @ (Stuck::Store(_) | Stuck::Ledger(LedgerError::Later(_)))) => {
-                        report(opening.id, &stuck);
+                    Err(error) => {
+                        if stuck.insert(error).needs_a_person() {
+                            return None;
+                        }
                     }
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LAST_PAUSE);
             }
         };
-        tokio::time::timeout_at(until, tries).await.ok().flatten().unwrap_or(opening)
+        let account = tokio::time::timeout_at(until, tries).await.ok().flatten();
+        if let (None, Some(stuck)) = (&account, &stuck) {
+            report(opening.id, stuck);
+        }
+        account.unwrap_or(opening)
     }
 
     /// Finds openings that were left behind and drives them on, until `stopping`.
@@ -129,18 +142,25 @@ impl Saga {
             .collect();
         for group in due.chunks(DRIVEN_MAX) {
             let tries = group.iter().map(|id| async { (*id, self.advance(*id).await) });
+            let mut any_judged = false;
             for (id, outcome) in futures::future::join_all(tries).await {
                 match outcome {
                     Ok(account) => {
+                        any_judged = true;
                         tracing::info!(account_id = %id, active = account.state == AccountState::Active, "opening resumed");
                     }
                     Err(stuck) => {
                         report(id, &stuck);
-                        if matches!(stuck, Stuck::Ledger(LedgerError::Refused(_)) | Stuck::Missing) {
+                        if stuck.needs_a_person() {
+                            any_judged = true;
                             refused.put_off(id, Instant::now(), millis(self.config.refused_ms));
                         }
                     }
                 }
+            }
+            if !any_judged {
+                // The ledger, the edge or the table is away: the others would only hear the same.
+                break;
             }
         }
         Ok(())
@@ -153,13 +173,10 @@ fn is_left_behind(pending: &Pending, now: UnixMillis, grace_ms: u64) -> bool {
 
 fn report(id: AccountId, stuck: &Stuck) {
     let error = chassis::error::chain(stuck);
-    match stuck {
-        Stuck::Ledger(LedgerError::Refused(_)) | Stuck::Missing => {
-            tracing::error!(account_id = %id, error, "opening needs a person");
-        }
-        Stuck::Store(_) | Stuck::Ledger(LedgerError::Later(_)) => {
-            tracing::warn!(account_id = %id, error, "opening waits");
-        }
+    if stuck.needs_a_person() {
+        tracing::error!(account_id = %id, error, "opening needs a person");
+    } else {
+        tracing::warn!(account_id = %id, error, "opening waits");
     }
 }
 

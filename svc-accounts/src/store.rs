@@ -69,11 +69,14 @@ async fn sdk_config(config: &config::Store) -> anyhow::Result<aws_config::SdkCon
         .operation_attempt_timeout(millis(config.attempt_ms))
         .operation_timeout(millis(config.operation_ms))
         .build();
+    let retries = RetryConfig::standard()
+        .with_max_attempts(config.attempts)
+        .with_initial_backoff(millis(config.backoff_ms));
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
         .region(Region::new(config.region.clone()))
         .timeout_config(timeouts)
-        .retry_config(RetryConfig::standard().with_max_attempts(config.attempts));
+        .retry_config(retries);
     if let Some(endpoint) = &config.endpoint {
         loader = loader.endpoint_url(endpoint);
     }

@@ -80,11 +80,11 @@ impl Request {
         &self.fields
     }
 
-    /// The first field, by name, in which this request differs from the recorded one; `request_id` when it was another RPC
+    /// The first field, by name, in which this request differs from the recorded one; `rpc` when it was another RPC
     /// or a body of another shape.
     pub fn differs_from(&self, recorded: &RecordedRequest) -> Option<&'static str> {
         if self.rpc != recorded.rpc || self.fields.len() != recorded.fields.len() {
-            return Some("request_id");
+            return Some("rpc");
         }
         let changed = |(name, mark): &(&&'static str, &String)| recorded.fields.get(**name) != Some(*mark);
         self.fields.iter().find(changed).map(|(name, _)| *name)
@@ -131,7 +131,7 @@ mod tests {
         let check = |again: &Request, expect| assert_eq!(again.differs_from(&recorded(&first)), expect);
         check(&request("subject:a", "CreateCustomer", "ada@example.com"), None);
         check(&request("subject:a", "CreateCustomer", "eve@example.com"), Some("email"));
-        check(&request("subject:a", "OpenAccount", "ada@example.com"), Some("request_id"));
+        check(&request("subject:a", "OpenAccount", "ada@example.com"), Some("rpc"));
     }
 
     #[test]
@@ -139,7 +139,7 @@ mod tests {
         let first = request("subject:a", "CreateCustomer", "ada@example.com");
         let mut shorter = recorded(&first);
         shorter.fields.remove("email");
-        assert_eq!(first.differs_from(&shorter), Some("request_id"));
+        assert_eq!(first.differs_from(&shorter), Some("rpc"));
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Store {
     ) -> Result<(Vec<Account>, bool), Error> {
         let range = Range {
             partition: Key::customer(customer).partition,
-            prefix: ACCOUNT_PREFIX,
+            prefix: Some(ACCOUNT_PREFIX),
             after: after.map(|account| Key::account_held(customer, account)),
             limit: size.get(),
         };

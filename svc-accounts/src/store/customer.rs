@@ -54,7 +54,7 @@ impl Store {
     ) -> Result<(Vec<Customer>, bool), Error> {
         let range = Range {
             partition: CUSTOMERS.to_owned(),
-            prefix: CUSTOMER_PREFIX,
+            prefix: Some(CUSTOMER_PREFIX),
             after: after.map(Key::customer_listed),
             limit: size.get(),
         };

@@ -37,7 +37,7 @@ pub struct Unopened {
 impl Store {
     /// Accounts that wait, the oldest first.
     pub async fn openings(&self, limit: usize) -> Result<Vec<Pending>, Error> {
-        let range = Range { partition: OPENING.to_owned(), prefix: ACCOUNT_PREFIX, after: None, limit };
+        let range = Range { partition: OPENING.to_owned(), prefix: Some(ACCOUNT_PREFIX), after: None, limit };
         let (items, _more) = self.range(range).await?;
         let pending = |item: &Item| {
             let item = Reader(item);
@@ -52,7 +52,7 @@ impl Store {
         // The record and its holders are all of the partition, read in one consistent query.
         let partition = Key::account(id).partition;
         let (items, _more) =
-            self.range(Range { partition, prefix: "", after: None, limit: HOLDERS_MAX }).await?;
+            self.range(Range { partition, prefix: None, after: None, limit: HOLDERS_MAX }).await?;
         let mut account = None;
         let mut holders = Vec::new();
         for item in &items {

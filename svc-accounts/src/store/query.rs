@@ -23,8 +23,8 @@ const FIRST_PAUSE_MS: u64 = 10;
 pub struct Range<'a> {
     /// The partition.
     pub partition: String,
-    /// How the sort keys begin.
-    pub prefix: &'a str,
+    /// How the sort keys begin; `None` for the whole partition, because DynamoDB takes no empty text for a key.
+    pub prefix: Option<&'a str>,
     /// Read on after this item.
     pub after: Option<Key>,
     /// At most so many items.
@@ -93,11 +93,15 @@ impl Store {
                 .query()
                 .table_name(&self.table)
                 .consistent_read(true)
-                .key_condition_expression("pk = :partition AND begins_with(sk, :prefix)")
                 .expression_attribute_values(":partition", AttributeValue::S(range.partition.clone()))
-                .expression_attribute_values(":prefix", AttributeValue::S(range.prefix.to_owned()))
                 .limit(limit)
                 .set_exclusive_start_key(after);
+            let read = match range.prefix {
+                None => read.key_condition_expression("pk = :partition"),
+                Some(prefix) => read
+                    .key_condition_expression("pk = :partition AND begins_with(sk, :prefix)")
+                    .expression_attribute_values(":prefix", AttributeValue::S(prefix.to_owned())),
+            };
             let answer = read.send().await.map_err(|error| fault::sort("Query", &error))?;
             items.extend(answer.items.unwrap_or_default());
             after = answer.last_evaluated_key;

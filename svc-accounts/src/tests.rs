@@ -1,0 +1,9 @@
+//! The service on a real DynamoDB engine, with its neighbours behind a stand-in for the edge. Each test has a table, an
+//! edge and certificates of its own.
+
+mod cache;
+mod neighbours;
+mod opening;
+mod place;
+mod rpc;
+mod store;

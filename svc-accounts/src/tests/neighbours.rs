@@ -1,0 +1,162 @@
+//! The two services that this one calls, as far as it calls them: a ledger that opens accounts and a cache with leases
+//! and tags. Both can be taken away. What they were told is kept for the test to read.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use prost::Message;
+use proto::cache::v1::{
+    AcquireLeaseRequest, AcquireLeaseResponse, BatchGetEntriesRequest, BatchGetEntriesResponse, Entry,
+    GetEntryRequest, InvalidateTagsRequest, InvalidateTagsResponse, SetEntryRequest, SetEntryResponse,
+};
+use proto::ledger::v1::{CreateLedgerAccountRequest, LedgerAccount};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::server::Grpc;
+use tonic_prost::ProstCodec;
+
+/// How a neighbour is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mood {
+    #[default]
+    Well,
+    /// UNAVAILABLE, at once.
+    Away,
+    /// INVALID_ARGUMENT: a judgement.
+    Refuses,
+    /// Never answers.
+    Hangs,
+}
+
+#[derive(Debug, Default)]
+pub struct State {
+    pub ledger: Mood,
+    pub opened: Vec<CreateLedgerAccountRequest>,
+    /// Whether a call to the ledger came with somebody's identity.
+    pub impersonated: bool,
+    pub cache: Mood,
+    pub cache_calls: usize,
+    pub entries: HashMap<String, SetEntryRequest>,
+    /// Key to lease id and tags.
+    pub leases: HashMap<String, (String, Vec<String>)>,
+    /// Fills that came without the lease.
+    pub late_fills: usize,
+    leases_given: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Neighbours(Arc<Mutex<State>>);
+
+impl Neighbours {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("not poisoned")
+    }
+
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        let mood = if path.starts_with("/ledger.v1.LedgerService/") {
+            let mut state = self.state();
+            state.impersonated |= request.headers().contains_key("causeway-caller");
+            state.ledger
+        } else {
+            let mut state = self.state();
+            state.cache_calls += 1;
+            state.cache
+        };
+        match mood {
+            Mood::Well => {}
+            Mood::Away => return Status::unavailable("as told").into_http(),
+            Mood::Refuses => return Status::invalid_argument("as told").into_http(),
+            Mood::Hangs => std::future::pending::<()>().await,
+        }
+        match path.rsplit('/').next().unwrap_or_default() {
+            "CreateLedgerAccount" => unary(request, move |body| self.create_ledger_account(body)).await,
+            "GetEntry" => unary(request, move |body| self.get_entry(&body)).await,
+            "BatchGetEntries" => unary(request, move |body| self.batch_get_entries(&body)).await,
+            "AcquireLease" => unary(request, move |body| self.acquire_lease(body)).await,
+            "SetEntry" => unary(request, move |body| self.set_entry(body)).await,
+            "InvalidateTags" => unary(request, move |body| self.invalidate_tags(&body)).await,
+            _ => Status::unimplemented("no neighbour does this").into_http(),
+        }
+    }
+
+    fn create_ledger_account(&self, request: CreateLedgerAccountRequest) -> Result<LedgerAccount, Status> {
+        self.state().opened.push(request.clone());
+        Ok(LedgerAccount { account_id: request.account_id, ..LedgerAccount::default() })
+    }
+
+    fn get_entry(&self, request: &GetEntryRequest) -> Result<Entry, Status> {
+        let state = self.state();
+        let entry = state.entries.get(&request.key).ok_or_else(|| Status::not_found("a miss"))?;
+        Ok(Entry { key: entry.key.clone(), value: entry.value.clone(), time_to_live: entry.time_to_live })
+    }
+
+    fn batch_get_entries(&self, request: &BatchGetEntriesRequest) -> Result<BatchGetEntriesResponse, Status> {
+        let entry = |key: &String| self.get_entry(&GetEntryRequest { key: key.clone() }).ok();
+        Ok(BatchGetEntriesResponse { entries: request.keys.iter().filter_map(entry).collect() })
+    }
+
+    fn acquire_lease(&self, request: AcquireLeaseRequest) -> Result<AcquireLeaseResponse, Status> {
+        let mut state = self.state();
+        if state.leases.contains_key(&request.key) {
+            return Ok(AcquireLeaseResponse { lease_id: String::new(), retry_after: request.time_to_live });
+        }
+        state.leases_given += 1;
+        let lease_id = format!("lease-{}", state.leases_given);
+        state.leases.insert(request.key, (lease_id.clone(), request.tags));
+        Ok(AcquireLeaseResponse { lease_id, retry_after: None })
+    }
+
+    fn set_entry(&self, request: SetEntryRequest) -> Result<SetEntryResponse, Status> {
+        let mut state = self.state();
+        let held = state.leases.get(&request.key).is_some_and(|(id, _tags)| *id == request.lease_id);
+        if !held {
+            state.late_fills += 1;
+            return Err(Status::failed_precondition("LEASE_LOST"));
+        }
+        state.leases.remove(&request.key);
+        state.entries.insert(request.key.clone(), request);
+        Ok(SetEntryResponse {})
+    }
+
+    fn invalidate_tags(&self, request: &InvalidateTagsRequest) -> Result<InvalidateTagsResponse, Status> {
+        let mut state = self.state();
+        let before = state.entries.len();
+        state.entries.retain(|_, entry| !entry.tags.iter().any(|tag| request.tags.contains(tag)));
+        state.leases.retain(|_, (_, tags)| !tags.iter().any(|tag| request.tags.contains(tag)));
+        Ok(InvalidateTagsResponse { removed: (before - state.entries.len()) as i64 })
+    }
+}
+
+async fn unary<Q, A>(
+    request: Request<Body>,
+    answer: impl Fn(Q) -> Result<A, Status> + Clone + Send + 'static,
+) -> Response<Body>
+where
+    Q: Message + Default + Send + 'static,
+    A: Message + Default + Send + 'static,
+{
+    let handler = tower::service_fn(move |request: tonic::Request<Q>| {
+        std::future::ready(answer(request.into_inner()).map(tonic::Response::new))
+    });
+    Grpc::new(ProstCodec::<A, Q>::default()).unary(handler, request).await
+}
+
+impl tower::Service<Request<Body>> for Neighbours {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let neighbours = self.clone();
+        Box::pin(async move { Ok(neighbours.answer(request).await) })
+    }
+}

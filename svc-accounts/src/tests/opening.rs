@@ -1,0 +1,137 @@
+//! The opening of accounts, stopped after each of its steps and gone on with by another process; and a ledger that is
+//! away, slow or of another opinion.
+
+use std::time::{Duration, Instant};
+
+use proto::accounts::v1 as pb;
+use proto::accounts::v1::accounts_service_server::AccountsService as _;
+use tonic::Code;
+
+use super::neighbours::Mood;
+use super::place::{
+    Place, Process, eventually, new_account, new_customer, owner, request, request_within, staff,
+};
+use super::store::{account, asked};
+use crate::domain::{Account, AccountId, AccountState, CustomerId};
+use crate::ledger::LedgerError;
+use crate::saga::Stuck;
+use crate::store::Opened;
+
+async fn customer(process: &Process) -> CustomerId {
+    let customer =
+        process.rpc.create_customer(request(&staff(), new_customer("customer", "ada@example.com"))).await;
+    CustomerId::parse(&customer.expect("created").into_inner().customer_id).expect("an id")
+}
+
+/// The first step and nothing more: what a kill right after it leaves.
+async fn written(process: &Process, customer: CustomerId) -> Account {
+    let store = &process.rpc.store;
+    let opening = account(customer, 7);
+    let opened = store.open_account(&opening, "subject:test", &asked(store, "opening", "")).await;
+    assert_eq!(opened.expect("written"), Opened::New);
+    opening
+}
+
+async fn becomes_active(process: &Process, id: AccountId) {
+    eventually("the account becomes active", || async {
+        let account = process.rpc.store.account(id).await.expect("read").expect("there");
+        account.state == AccountState::Active
+    })
+    .await;
+    assert_eq!(process.rpc.store.openings(10).await.expect("read"), []);
+}
+
+#[tokio::test]
+async fn an_opening_killed_before_the_ledger_completes_by_itself() {
+    let place = Place::new().await;
+    let first = place.start_without_sweep().await;
+    let customer = customer(&first).await;
+    let opening = written(&first, customer).await;
+    drop(first);
+    assert_eq!(place.neighbours.state().opened, []);
+
+    let second = place.start().await;
+    becomes_active(&second, opening.id).await;
+    let state = place.neighbours.state();
+    let [told] = state.opened.as_slice() else { panic!("{:?}", state.opened) };
+    assert_eq!(told.account_id, opening.id.to_string());
+    assert_eq!(told.currency_code, "EUR");
+    assert_eq!(told.customer_ids, [customer.to_string()]);
+    assert_eq!(told.min_available_minor_units, -500, "the overdraft limit as a floor");
+    assert_eq!(told.state_revision, 1);
+    assert!(!state.impersonated, "the service acts for itself");
+}
+
+#[tokio::test]
+async fn an_opening_killed_after_the_ledger_completes_with_the_same_intent() {
+    let place = Place::new().await;
+    let first = place.start_without_sweep().await;
+    let customer = customer(&first).await;
+    let opening = written(&first, customer).await;
+    // The second step, without the third.
+    let unopened = first.rpc.store.unopened(opening.id).await.expect("read").expect("there");
+    first.ledger.open(&unopened).await.expect("opened");
+    drop(first);
+
+    // Two replicas find it at the same time.
+    let (second, third) = (place.start().await, place.start().await);
+    becomes_active(&second, opening.id).await;
+    becomes_active(&third, opening.id).await;
+    let account = second.rpc.store.account(opening.id).await.expect("read").expect("there");
+    assert_eq!(account.revision, 2, "activated once");
+    let state = place.neighbours.state();
+    assert!(state.opened.len() >= 2);
+    assert!(state.opened.iter().all(|told| told == &state.opened[0]), "repeated with the same body");
+}
+
+#[tokio::test]
+async fn open_account_waits_for_the_ledger_and_else_answers_opening() {
+    let place = Place::new().await;
+    let process = place.start_with("[opening]\nsweep_ms = 20\ngrace_ms = 0\nledger_ms = 200").await;
+    let customer = customer(&process).await.to_string();
+
+    let account = process.rpc.open_account(request(&owner(&customer), new_account(&customer, "r1"))).await;
+    let account = account.expect("opened").into_inner();
+    assert_eq!(account.state(), pb::AccountState::Active);
+
+    for (at, mood) in [Mood::Away, Mood::Hangs].into_iter().enumerate() {
+        place.neighbours.state().ledger = mood;
+        let begun = Instant::now();
+        let wanted = new_account(&customer, &format!("away-{at}"));
+        let asked = request_within(&owner(&customer), Duration::from_millis(800), wanted.clone());
+        let opening = process.rpc.open_account(asked).await.expect("answered in time").into_inner();
+        assert_eq!(opening.state(), pb::AccountState::Opening, "{mood:?}");
+        assert!(begun.elapsed() < Duration::from_millis(800), "{mood:?}");
+
+        place.neighbours.state().ledger = Mood::Well;
+        becomes_active(&process, AccountId::parse(&opening.account_id).expect("an id")).await;
+        let again =
+            process.rpc.open_account(request(&owner(&customer), wanted)).await.expect("known").into_inner();
+        assert_eq!(
+            (again.account_id.as_str(), again.state()),
+            (opening.account_id.as_str(), pb::AccountState::Active)
+        );
+        assert_ne!(again.etag, opening.etag);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_opening_stays_and_is_not_repeated_at_once() {
+    let place = Place::new().await;
+    place.neighbours.state().ledger = Mood::Refuses;
+    let process = place.start().await;
+    let customer = customer(&process).await.to_string();
+    let begun = Instant::now();
+    let opening = process.rpc.open_account(request(&staff(), new_account(&customer, "r1"))).await;
+    let opening = opening.expect("answered").into_inner();
+    assert_eq!(opening.state(), pb::AccountState::Opening);
+    assert!(begun.elapsed() < Duration::from_secs(5), "a refusal is not waited out");
+    let id = AccountId::parse(&opening.account_id).expect("an id");
+    let stuck = process.rpc.saga.advance(id).await.expect_err("refused");
+    assert!(matches!(stuck, Stuck::Ledger(LedgerError::Refused(Code::InvalidArgument))), "{stuck:?}");
+
+    // A restart tries at once, whatever was put off.
+    drop(process);
+    place.neighbours.state().ledger = Mood::Well;
+    becomes_active(&place.start().await, id).await;
+}
