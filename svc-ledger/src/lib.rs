@@ -1,1 +1,73 @@
-//! Stub.
+//! The ledger: the only truth about money.
+//!
+//! Owns accounts' balances, transfers and the journal they leave, in PostgreSQL. Promises: every transfer debits and credits the
+//! same amount; an available balance never falls below its floor; one `request_id` has one outcome for ever, refusals
+//! included; an `OK` is durable; the journal is append-only, gapless and hash-chained, and any moment of it can be read again.
+//!
+//! Reading order: [`domain`] (the rules, pure), [`domain::judge`] first; [`store`] (batches under the head lock, reads);
+//! [`rpc`] (the contract, decoded and encoded); [`config`]; [`error`].
+
+pub mod config;
+pub mod domain;
+pub mod error;
+pub mod rpc;
+pub mod store;
+
+use anyhow::Context as _;
+use chassis::run::Start;
+use proto::ledger::v1::ledger_service_server::LedgerServiceServer;
+
+use crate::domain::account::{Purpose, house_account};
+use crate::domain::command::{Action, Actor, Command, Open};
+use crate::domain::currency::Currency;
+use crate::domain::request::Scope;
+use crate::domain::verdict::Verdict;
+use crate::store::Store;
+
+/// The service.
+pub struct Ledger {
+    rpc: rpc::Rpc,
+}
+
+impl chassis::run::Service for Ledger {
+    const NAME: &'static str = "svc-ledger";
+    type Config = config::Config;
+
+    async fn start(config: &config::Config, start: Start) -> anyhow::Result<Self> {
+        let offered = config.ledger.offered()?;
+        let store = Store::start(&config.store, &start.drain, &start.health, &start.metrics).await?;
+        open_house_accounts(&store, &offered).await?;
+        Ok(Self { rpc: rpc::Rpc::new(store, offered) })
+    }
+
+    fn routes(&self) -> tonic::service::Routes {
+        tonic::service::Routes::new(LedgerServiceServer::new(self.rpc.clone()))
+    }
+}
+
+/// Opens the bank's own accounts in every currency offered; those that are open already stay as they are.
+///
+/// # Errors
+/// When the store is away, or an account of that id exists and is something else.
+pub async fn open_house_accounts(store: &Store, offered: &[Currency]) -> anyhow::Result<()> {
+    for &currency in offered {
+        for purpose in Purpose::HOUSE {
+            let open = Open {
+                id: house_account(purpose, currency),
+                currency,
+                purpose,
+                floor: None,
+                customers: Vec::new(),
+                state_revision: 0,
+            };
+            let actor = Actor { scope: Scope::of("service:svc-ledger"), staff: false, customer: None };
+            let command = Command { actor, nonce: rand::random(), action: Action::Open(open) };
+            let verdict = store.submit(command).await.context("cannot open the bank's own accounts")?;
+            anyhow::ensure!(
+                matches!(verdict, Verdict::Opened(_)),
+                "the bank's own account {purpose:?} in {currency:?} is not what it should be: {verdict:?}"
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+-- The ledger's tables. They belong to the owner role; what the service role may do with them is said in 0005.
+-- Amounts are minor units, currencies numeric ISO 4217 codes, principals 16-byte digests. No personal data but in
+-- transfer_detail, which can be erased.
+
+CREATE SCHEMA ledger;
+
+-- Where the journal ends. Every batch locks this one row and holds it to its commit: total order, one chain, any replica.
+CREATE TABLE ledger.head (
+    one       boolean PRIMARY KEY DEFAULT true CHECK (one),
+    seq       bigint NOT NULL,
+    hash      bytea NOT NULL CHECK (octet_length(hash) = 32),
+    booked_at timestamptz NOT NULL
+) WITH (fillfactor = 10);
+
+INSERT INTO ledger.head (seq, hash, booked_at) VALUES (0, decode(repeat('00', 32), 'hex'), 'epoch');
+
+-- Accounts as they stand. No index on a column that changes, and half of each page free: updates stay on their page (HOT).
+CREATE TABLE ledger.account (
+    no             bigint PRIMARY KEY,              -- the sequence number of the row that opened it
+    id             uuid NOT NULL UNIQUE,
+    currency       smallint NOT NULL,
+    purpose        smallint NOT NULL,               -- 0 customer, 1 settlement, 2 fees, 3 suspense
+    gl_code        integer,
+    min_available  bigint,                          -- the floor; null: none
+    max_balance    bigint,                          -- the ceiling; null: none
+    state          smallint NOT NULL DEFAULT 0,     -- 0 open, 1 debit frozen, 2 frozen, 3 closed
+    state_revision bigint NOT NULL,
+    version        bigint NOT NULL CHECK (version > 0),
+    dr_posted      bigint NOT NULL CHECK (dr_posted >= 0),
+    cr_posted      bigint NOT NULL CHECK (cr_posted >= 0),
+    dr_pending     bigint NOT NULL CHECK (dr_pending >= 0),
+    cr_pending     bigint NOT NULL CHECK (cr_pending >= 0),
+    opened_at      timestamptz NOT NULL,
+    booked_at      timestamptz NOT NULL             -- of the version it is at
+) WITH (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_analyze_scale_factor = 0.02,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- Whose an account is: several customers for a joint account.
+CREATE TABLE ledger.party (
+    account  bigint NOT NULL REFERENCES ledger.account (no),
+    customer text COLLATE "C" NOT NULL CHECK (octet_length(customer) BETWEEN 1 AND 64),
+    role     smallint NOT NULL DEFAULT 0,           -- 0 owner
+    PRIMARY KEY (account, customer)
+);
+
+CREATE INDEX party_by_customer ON ledger.party (customer, account);
+
+-- What a customer's consent allows a partner; consumed in the posting transaction.
+CREATE TABLE ledger."grant" (
+    consent          uuid PRIMARY KEY,
+    account          bigint NOT NULL REFERENCES ledger.account (no),
+    partner          text COLLATE "C" NOT NULL,
+    scopes           text[] NOT NULL,
+    per_transfer_max bigint,
+    total_max        bigint,
+    used             bigint NOT NULL DEFAULT 0,
+    expires_at       timestamptz,
+    revision         bigint NOT NULL
+);
+
+CREATE INDEX grant_by_account ON ledger."grant" (account, partner);
+
+-- Every change of state, for ever. The id is a UUIDv7 whose time is booked_at and whose next bits are seq, so that the primary
+-- key, the partitions and the indexes by account are all in the journal's order, and a time is a bound on ids.
+CREATE TABLE ledger.journal (
+    id          uuid NOT NULL,
+    seq         bigint NOT NULL,
+    -- 1 open, 2 limits, 3 state, 4 party, 5 grant, 6 transfer, 7 hold, 8 increment, 9 post, 10 void, 11 expire, 12 reverse,
+    -- 13 close period
+    kind        smallint NOT NULL CHECK (kind BETWEEN 1 AND 13),
+    currency    smallint NOT NULL,
+    flags       smallint NOT NULL DEFAULT 0,        -- open: the account's purpose
+    dr          bigint,
+    cr          bigint,
+    amount      bigint CHECK (amount > 0),
+    dr_version  bigint,
+    dr_posted   bigint,
+    dr_held     bigint,
+    dr_expected bigint,
+    cr_version  bigint,
+    cr_posted   bigint,
+    cr_held     bigint,
+    cr_expected bigint,
+    floor       bigint,                             -- the floor the debit was judged by; open: the account's
+    revision    bigint,                             -- open, state, grant: the revision of the intent
+    link        bigint,                             -- the first row of the chain it belongs to
+    ref         uuid,                               -- the hold, the transfer reversed, the id of the account opened
+    value_date  date,
+    booked_at   timestamptz NOT NULL,
+    actor       bytea NOT NULL,
+    party       text COLLATE "C",
+    detail_hash bytea,
+    PRIMARY KEY (id)
+) PARTITION BY RANGE (id);
+
+CREATE INDEX journal_by_debit ON ledger.journal (dr, id) WHERE dr IS NOT NULL;
+CREATE INDEX journal_by_credit ON ledger.journal (cr, id);
+CREATE INDEX journal_by_seq ON ledger.journal USING brin (seq) WITH (pages_per_range = 16);
+
+-- One link of the hash chain a batch.
+CREATE TABLE ledger.batch (
+    seq_from  bigint PRIMARY KEY,
+    n         integer NOT NULL CHECK (n > 0),
+    prev      bytea NOT NULL,
+    root      bytea NOT NULL,
+    hash      bytea NOT NULL,
+    booked_at timestamptz NOT NULL
+);
+
+-- What a caller's key stands for, for ever: refusals too.
+CREATE TABLE ledger.outcome (
+    scope      bytea NOT NULL,
+    request_id text COLLATE "C" NOT NULL,
+    body_hash  bytea NOT NULL,
+    verdict    smallint NOT NULL,                   -- 0 accepted, else the refusal
+    row_id     uuid,                                -- accepted: the journal's row
+    seq        bigint NOT NULL,                     -- where the journal ended when it was judged
+    PRIMARY KEY (scope, request_id),
+    CHECK ((verdict = 0) = (row_id IS NOT NULL))
+);
+
+-- Holds as they stand.
+CREATE TABLE ledger.hold (
+    id          uuid PRIMARY KEY,
+    creator     bytea NOT NULL,
+    dr          bigint NOT NULL,
+    cr          bigint NOT NULL,
+    amount      bigint NOT NULL CHECK (amount > 0),
+    remaining   bigint NOT NULL CHECK (remaining >= 0),
+    captured    bigint NOT NULL CHECK (captured >= 0),
+    state       smallint NOT NULL,                  -- 0 pending, 1 posted, 2 voided
+    expires_at  timestamptz,
+    resolved_by uuid
+) WITH (fillfactor = 70);
+
+CREATE INDEX hold_by_expiry ON ledger.hold (expires_at) WHERE state = 0 AND expires_at IS NOT NULL;
+
+-- Texts of transfers. The journal keeps only their salted hash, so that they can be erased without breaking the chain.
+CREATE TABLE ledger.transfer_detail (
+    transfer  uuid PRIMARY KEY,
+    reference text NOT NULL,
+    salt      bytea NOT NULL
+);

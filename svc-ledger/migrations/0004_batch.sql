@@ -1,0 +1,166 @@
+-- The two calls of a batch: open_batch locks the head and reads, write_batch writes. Each is one round trip. The writer's
+-- session forbids sequential scans, hash and merge joins, because the planner knows nothing of the length of an array: every
+-- statement here is a lookup by key for each element, and stays one at any size of the batch.
+
+-- Locks the head and reads all that a batch concerns, as columns of one row. In a volatile function every statement has a
+-- snapshot of its own: those after the lock see everything that was committed before it was granted.
+CREATE FUNCTION ledger.open_batch(
+    account_ids uuid[], party_ids uuid[], hold_ids uuid[], scopes bytea[], request_ids text[],
+    OUT head_seq bigint, OUT head_hash bytea, OUT now_ms bigint,
+    OUT account_no bigint[], OUT account_id uuid[], OUT account_currency smallint[], OUT account_purpose smallint[],
+    OUT account_floor bigint[], OUT account_state smallint[], OUT account_revision bigint[], OUT account_version bigint[],
+    OUT account_dr_posted bigint[], OUT account_cr_posted bigint[], OUT account_dr_pending bigint[],
+    OUT account_cr_pending bigint[], OUT account_opened_ms bigint[],
+    OUT party_account bigint[], OUT party_customer text[],
+    OUT hold_id uuid[], OUT hold_creator bytea[], OUT hold_dr bigint[], OUT hold_cr bigint[], OUT hold_amount bigint[],
+    OUT hold_state smallint[], OUT hold_resolved_by uuid[],
+    OUT outcome_place bigint[], OUT outcome_body bytea[], OUT outcome_verdict smallint[], OUT outcome_row uuid[])
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    hold_accounts bigint[] := '{}';
+BEGIN
+    -- Whole milliseconds: an id carries no more, and id and booking time must agree.
+    SELECT h.seq, h.hash, (extract(epoch FROM date_trunc('milliseconds', greatest(clock_timestamp(), h.booked_at))) * 1000)::bigint
+      INTO STRICT head_seq, head_hash, now_ms
+      FROM ledger.head h FOR UPDATE;
+
+    IF cardinality(hold_ids) > 0 THEN
+        SELECT array_agg(h.id), array_agg(h.creator), array_agg(h.dr), array_agg(h.cr), array_agg(h.amount),
+               array_agg(h.state), array_agg(h.resolved_by)
+          INTO hold_id, hold_creator, hold_dr, hold_cr, hold_amount, hold_state, hold_resolved_by
+          FROM ledger.hold h WHERE h.id = ANY (hold_ids);
+        hold_accounts := coalesce(hold_dr || hold_cr, '{}');
+    END IF;
+
+    SELECT array_agg(a.no), array_agg(a.id), array_agg(a.currency), array_agg(a.purpose), array_agg(a.min_available),
+           array_agg(a.state), array_agg(a.state_revision), array_agg(a.version), array_agg(a.dr_posted),
+           array_agg(a.cr_posted), array_agg(a.dr_pending), array_agg(a.cr_pending),
+           array_agg((extract(epoch FROM a.opened_at) * 1000)::bigint)
+      INTO account_no, account_id, account_currency, account_purpose, account_floor, account_state, account_revision,
+           account_version, account_dr_posted, account_cr_posted, account_dr_pending, account_cr_pending, account_opened_ms
+      FROM (SELECT * FROM ledger.account o WHERE o.id = ANY (account_ids)
+            UNION ALL
+            SELECT * FROM ledger.account o WHERE o.no = ANY (hold_accounts) AND o.id <> ALL (account_ids)) a;
+
+    IF cardinality(party_ids) > 0 THEN
+        SELECT array_agg(p.account), array_agg(p.customer)
+          INTO party_account, party_customer
+          FROM ledger.account a JOIN ledger.party p ON p.account = a.no WHERE a.id = ANY (party_ids);
+    END IF;
+
+    IF cardinality(scopes) > 0 THEN
+        SELECT array_agg(k.place), array_agg(o.body_hash), array_agg(o.verdict), array_agg(o.row_id)
+          INTO outcome_place, outcome_body, outcome_verdict, outcome_row
+          FROM unnest(scopes, request_ids) WITH ORDINALITY AS k (scope, request_id, place)
+          JOIN ledger.outcome o ON o.scope = k.scope AND o.request_id = k.request_id;
+    END IF;
+END
+$$;
+
+-- Raises when a statement has not written as many rows as it was given: the batch then leaves no trace.
+CREATE FUNCTION ledger.expect(what text, wanted integer, written bigint) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+    IF wanted IS DISTINCT FROM written THEN
+        RAISE EXCEPTION 'batch refused: % of % rows of %', written, wanted, what USING ERRCODE = 'LG001';
+    END IF;
+END
+$$;
+
+-- Writes a judged batch. The caller holds the head since open_batch; the head is checked again all the same.
+CREATE FUNCTION ledger.write_batch(
+    head_before bigint, head_after bigint, hash_before bytea, hash_after bytea, root bytea, now_ms bigint,
+    j_id uuid[], j_seq bigint[], j_kind smallint[], j_currency smallint[], j_flags smallint[], j_dr bigint[], j_cr bigint[],
+    j_amount bigint[], j_dr_version bigint[], j_dr_posted bigint[], j_dr_held bigint[], j_dr_expected bigint[],
+    j_cr_version bigint[], j_cr_posted bigint[], j_cr_held bigint[], j_cr_expected bigint[], j_floor bigint[],
+    j_revision bigint[], j_ref uuid[], j_actor bytea[], j_party text[], j_detail_hash bytea[],
+    c_no bigint[], c_before bigint[], c_version bigint[], c_dr_posted bigint[], c_cr_posted bigint[], c_dr_pending bigint[],
+    c_cr_pending bigint[],
+    o_scope bytea[], o_request_id text[], o_body_hash bytea[], o_verdict smallint[], o_row_id uuid[],
+    d_transfer uuid[], d_reference text[], d_salt bytea[],
+    a_no bigint[], a_id uuid[], a_currency smallint[], a_purpose smallint[], a_floor bigint[], a_revision bigint[],
+    a_version bigint[], a_dr_posted bigint[], a_cr_posted bigint[], a_dr_pending bigint[], a_cr_pending bigint[],
+    p_account bigint[], p_customer text[],
+    h_id uuid[], h_creator bytea[], h_dr bigint[], h_cr bigint[], h_amount bigint[], h_remaining bigint[],
+    h_captured bigint[], h_state smallint[], h_resolved_by uuid[],
+    r_id uuid[], r_remaining bigint[], r_captured bigint[], r_state smallint[], r_resolved_by uuid[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    n   bigint;
+    now timestamptz := 'epoch'::timestamptz + now_ms * interval '1 millisecond';
+BEGIN
+    IF cardinality(a_no) > 0 THEN
+        INSERT INTO ledger.account (no, id, currency, purpose, min_available, state_revision, version, dr_posted, cr_posted,
+                                    dr_pending, cr_pending, opened_at, booked_at)
+        SELECT u.*, now, now FROM unnest(a_no, a_id, a_currency, a_purpose, a_floor, a_revision, a_version, a_dr_posted, a_cr_posted,
+                                    a_dr_pending, a_cr_pending) u;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        PERFORM ledger.expect('account', cardinality(a_no), n);
+        INSERT INTO ledger.party (account, customer) SELECT * FROM unnest(p_account, p_customer);
+        GET DIAGNOSTICS n = ROW_COUNT;
+        PERFORM ledger.expect('party', cardinality(p_account), n);
+    END IF;
+
+    IF cardinality(c_no) > 0 THEN
+        UPDATE ledger.account a
+           SET version = u.version, dr_posted = u.dr_posted, cr_posted = u.cr_posted, dr_pending = u.dr_pending,
+               cr_pending = u.cr_pending, booked_at = now
+          FROM unnest(c_no, c_before, c_version, c_dr_posted, c_cr_posted, c_dr_pending, c_cr_pending)
+               u (no, before, version, dr_posted, cr_posted, dr_pending, cr_pending)
+         WHERE a.no = u.no AND a.version = u.before;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        PERFORM ledger.expect('changed account', cardinality(c_no), n);
+    END IF;
+
+    IF cardinality(h_id) > 0 THEN
+        INSERT INTO ledger.hold (id, creator, dr, cr, amount, remaining, captured, state, resolved_by)
+        SELECT * FROM unnest(h_id, h_creator, h_dr, h_cr, h_amount, h_remaining, h_captured, h_state, h_resolved_by);
+        GET DIAGNOSTICS n = ROW_COUNT;
+        PERFORM ledger.expect('hold', cardinality(h_id), n);
+    END IF;
+
+    IF cardinality(r_id) > 0 THEN
+        UPDATE ledger.hold h
+           SET remaining = u.remaining, captured = u.captured, state = u.state, resolved_by = u.resolved_by
+          FROM unnest(r_id, r_remaining, r_captured, r_state, r_resolved_by) u (id, remaining, captured, state, resolved_by)
+         WHERE h.id = u.id AND h.state = 0;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        PERFORM ledger.expect('resolved hold', cardinality(r_id), n);
+    END IF;
+
+    IF cardinality(o_scope) > 0 THEN
+        INSERT INTO ledger.outcome (scope, request_id, body_hash, verdict, row_id, seq)
+        SELECT u.*, head_after FROM unnest(o_scope, o_request_id, o_body_hash, o_verdict, o_row_id) u;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        PERFORM ledger.expect('outcome', cardinality(o_scope), n);
+    END IF;
+
+    IF cardinality(d_transfer) > 0 THEN
+        INSERT INTO ledger.transfer_detail (transfer, reference, salt) SELECT * FROM unnest(d_transfer, d_reference, d_salt);
+        GET DIAGNOSTICS n = ROW_COUNT;
+        PERFORM ledger.expect('transfer detail', cardinality(d_transfer), n);
+    END IF;
+
+    IF cardinality(j_id) > 0 THEN
+        INSERT INTO ledger.journal (id, seq, kind, currency, flags, dr, cr, amount, dr_version, dr_posted, dr_held, dr_expected,
+                                    cr_version, cr_posted, cr_held, cr_expected, floor, revision, ref, actor, party, detail_hash,
+                                    booked_at)
+        SELECT u.*, now
+          FROM unnest(j_id, j_seq, j_kind, j_currency, j_flags, j_dr, j_cr, j_amount, j_dr_version, j_dr_posted, j_dr_held,
+                      j_dr_expected, j_cr_version, j_cr_posted, j_cr_held, j_cr_expected, j_floor, j_revision, j_ref, j_actor,
+                      j_party, j_detail_hash) u;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        PERFORM ledger.expect('journal', cardinality(j_id), n);
+        INSERT INTO ledger.batch (seq_from, n, prev, root, hash, booked_at)
+        VALUES (head_before + 1, cardinality(j_id), hash_before, root, hash_after, now);
+        UPDATE ledger.head h SET seq = head_after, hash = hash_after, booked_at = now
+         WHERE h.seq = head_before AND h.hash = hash_before AND head_after = head_before + cardinality(j_id);
+        GET DIAGNOSTICS n = ROW_COUNT;
+        PERFORM ledger.expect('head', 1, n);
+    END IF;
+END
+$$;

@@ -1,0 +1,159 @@
+//! The configuration of svc-ledger: the chassis's four tables, the store, and what the ledger offers. Values have their reason
+//! beside them; nothing is read from the environment.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chassis::config::{Edge, Identity, SecretFile, Server, ServiceConfig, Telemetry};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::currency::Currency;
+
+/// The file.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where it listens.
+    pub server: Server,
+    /// Who it is.
+    pub identity: Identity,
+    /// The way out.
+    pub edge: Edge,
+    /// Logs and traces.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+    /// PostgreSQL.
+    pub store: Store,
+    /// What the ledger offers.
+    pub ledger: Ledger,
+}
+
+/// `[store]`: PostgreSQL, always by TLS with the server's name checked.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// Of the service role, without a password: `postgres://ledger@host:5432/ledger`.
+    pub url: String,
+    /// The service role's password.
+    pub password_file: SecretFile,
+    /// The roots the server's certificate must lead to; the system's when absent.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// Connections for reads. Writes have one of their own: more writers only wait for one another at the head.
+    #[serde(default = "defaults::connections")]
+    pub connections: u32,
+    /// Of the owner role. When present, migrations run at start; when absent, the schema must be there already.
+    #[serde(default)]
+    pub migrate_url: Option<String>,
+    /// The owner role's password.
+    #[serde(default)]
+    pub migrate_password_file: Option<SecretFile>,
+    /// The role migrations admit to the schema: that of `url`.
+    #[serde(default = "defaults::service_role")]
+    pub service_role: String,
+    /// How many writes may wait for the next batch; more are refused at once. Two full batches: about a tenth of a second.
+    #[serde(default = "defaults::queue_max")]
+    pub queue_max: usize,
+    /// Writes in one batch. Beyond 2,000 the cost of a write does not fall any more, and the latency of all of them grows.
+    #[serde(default = "defaults::batch_max")]
+    pub batch_max: usize,
+    /// The longest one statement or one batch may take before the connection is given up. Below the shortest money deadline
+    /// (10 s), so that a stuck server is noticed while callers still wait.
+    #[serde(default = "defaults::timeout_ms")]
+    pub timeout_ms: u64,
+}
+
+/// `[ledger]`: what the ledger offers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    /// ISO 4217 codes: the bank has its own accounts in each, and customers' accounts may be opened in them.
+    pub currencies: Vec<String>,
+}
+
+mod defaults {
+    pub const fn connections() -> u32 {
+        8
+    }
+    pub fn service_role() -> String {
+        "ledger".to_owned()
+    }
+    pub const fn queue_max() -> usize {
+        4_000
+    }
+    pub const fn batch_max() -> usize {
+        2_000
+    }
+    pub const fn timeout_ms() -> u64 {
+        5_000
+    }
+}
+
+impl Store {
+    /// [`Store::timeout_ms`] as a duration.
+    #[must_use]
+    pub const fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        for (key, url) in [("url", Some(&self.url)), ("migrate_url", self.migrate_url.as_ref())] {
+            let postgres =
+                url.is_none_or(|url| url.starts_with("postgres://") || url.starts_with("postgresql://"));
+            anyhow::ensure!(postgres, "store.{key} must begin with postgres://");
+        }
+        anyhow::ensure!(
+            self.migrate_url.is_some() || self.migrate_password_file.is_none(),
+            "store.migrate_password_file needs store.migrate_url"
+        );
+        anyhow::ensure!((1..=1_000).contains(&self.connections), "store.connections must be 1 to 1000");
+        anyhow::ensure!((1..=10_000).contains(&self.batch_max), "store.batch_max must be 1 to 10000");
+        anyhow::ensure!((1..=1_000_000).contains(&self.queue_max), "store.queue_max must be 1 to 1000000");
+        anyhow::ensure!((100..=60_000).contains(&self.timeout_ms), "store.timeout_ms must be 100 to 60000");
+        Ok(())
+    }
+}
+
+impl Ledger {
+    /// The currencies offered, sorted, each once.
+    ///
+    /// # Errors
+    /// When a code is none of an active currency with a minor unit, or when there is none at all.
+    pub fn offered(&self) -> anyhow::Result<Vec<Currency>> {
+        let mut offered = Vec::with_capacity(self.currencies.len());
+        for code in &self.currencies {
+            let currency = Currency::parse(code);
+            offered.push(
+                currency
+                    .ok_or_else(|| anyhow::anyhow!("ledger.currencies: {code:?} is no ISO 4217 currency"))?,
+            );
+        }
+        anyhow::ensure!(!offered.is_empty(), "ledger.currencies is empty");
+        offered.sort_unstable();
+        offered.dedup();
+        Ok(offered)
+    }
+}
+
+impl ServiceConfig for Config {
+    fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
+    fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        self.store.check()?;
+        self.ledger.offered().map(|_| ())
+    }
+}

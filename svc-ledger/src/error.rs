@@ -1,0 +1,311 @@
+//! What svc-ledger refuses, and how. Each error is one kind of the mesh, carries a reason that never changes, and says of a
+//! write whether it was `refused` (final), `not_done` (safe to retry) or is `unknown` (retry with the same request_id to learn).
+
+use std::time::Duration;
+
+use chassis::error::{Failure, Kind, Violation};
+
+use crate::domain::verdict::Refusal;
+
+/// After how long a caller should try again what was turned away unjudged: a few batches.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// The errors of `ledger.v1`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request could not be parsed.
+    #[error("the request is not valid")]
+    Invalid(Vec<Violation>),
+    /// Neither owner nor staff; also the answer to a customer who asks for what does not exist.
+    #[error("the caller may not touch this account or transfer")]
+    NotPermitted,
+    /// There is no such account or transfer, and the caller may know.
+    #[error("there is no such {}", resource.noun())]
+    NotFound {
+        /// What is missing.
+        resource: Resource,
+        /// As the caller named it.
+        name: String,
+    },
+    /// The request_id stands for another body.
+    #[error("the request_id is known with another body; differing: {}", fields.join(", "))]
+    BodyChanged {
+        /// The caller's key.
+        request_id: String,
+        /// Which fields differ.
+        fields: Vec<&'static str>,
+    },
+    /// The account is known with other fields.
+    #[error("the account exists with other fields; differing: {}", fields.join(", "))]
+    AccountExists {
+        /// The account.
+        account_id: String,
+        /// Which fields differ.
+        fields: Vec<&'static str>,
+    },
+    /// A later intent has been seen for the account.
+    #[error("a later revision of the account's state has been seen")]
+    StaleRevision,
+    /// Judged and refused.
+    #[error("{}", refusal_text(*.0))]
+    Refused(Refusal),
+    /// Too many writes wait.
+    #[error("too many writes are waiting")]
+    QueueFull,
+    /// The store is away; the write was not done.
+    #[error("the ledger cannot write at present; nothing was done")]
+    NotDone,
+    /// The store went away while the write was committed.
+    #[error("the outcome is not known; retry with the same request_id to learn it")]
+    OutcomeUnknown,
+    /// The store is away; nothing could be read.
+    #[error("the ledger cannot read at present")]
+    Unreadable(#[source] sqlx::Error),
+    /// The sequence number asked for is not there yet.
+    #[error("the ledger has not reached the sequence number asked for")]
+    NotReached {
+        /// What was asked for.
+        min_seq: i64,
+        /// Where the ledger is.
+        seq: i64,
+    },
+    /// The store answered what it never should.
+    #[error("internal error")]
+    Store(#[source] sqlx::Error),
+    /// A stored value that the ledger cannot have written.
+    #[error("internal error: unreadable {0}")]
+    Corrupt(&'static str),
+}
+
+/// What can be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// An account.
+    Account,
+    /// A transfer.
+    Transfer,
+}
+
+impl Resource {
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Transfer => "transfer",
+        }
+    }
+
+    const fn type_name(self) -> &'static str {
+        match self {
+            Self::Account => "ledger.v1.LedgerAccount",
+            Self::Transfer => "ledger.v1.Transfer",
+        }
+    }
+}
+
+impl Error {
+    /// An error of a read.
+    #[must_use]
+    pub fn reading(error: sqlx::Error) -> Self {
+        if is_away(&error) { Self::Unreadable(error) } else { Self::Store(error) }
+    }
+
+    /// What became of the write, for clients that decide whether to retry.
+    const fn outcome(&self) -> Option<&'static str> {
+        match self {
+            Self::BodyChanged { .. }
+            | Self::AccountExists { .. }
+            | Self::StaleRevision
+            | Self::Refused(_) => Some("refused"),
+            Self::QueueFull | Self::NotDone => Some("not_done"),
+            Self::OutcomeUnknown => Some("unknown"),
+            Self::Invalid(_)
+            | Self::NotPermitted
+            | Self::NotFound { .. }
+            | Self::Unreadable(_)
+            | Self::NotReached { .. }
+            | Self::Store(_)
+            | Self::Corrupt(_) => None,
+        }
+    }
+}
+
+/// Whether the error means that the server is away or not the writer, rather than that it refused a statement.
+#[must_use]
+pub fn is_away(error: &sqlx::Error) -> bool {
+    if let Some(database) = error.as_database_error() {
+        return database.code().is_some_and(|code| {
+            // Connection exceptions, operator intervention, too many connections, and 25006: a writer that became a reader.
+            ["08", "57", "53"].iter().any(|class| code.starts_with(class)) || code == "25006"
+        });
+    }
+    matches!(
+        error,
+        sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+    )
+}
+
+fn refusal_text(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NotPermitted => "the caller may not touch this account or transfer",
+        Refusal::NoDebitAccount => "there is no account to debit",
+        Refusal::NoCreditAccount => "there is no account to credit",
+        Refusal::NoTransfer => "there is no such transfer",
+        Refusal::DebitCurrency => "the debited account has another currency",
+        Refusal::CreditCurrency => "the credited account has another currency",
+        Refusal::DebitNotOpen => "the debited account lets no money leave",
+        Refusal::CreditNotOpen => "the credited account lets no money arrive",
+        Refusal::InsufficientFunds => "the available balance of the debited account does not suffice",
+        Refusal::BalanceOverflow => "a balance would leave its range",
+        Refusal::FourEyes => "the bank's own money must be held first and posted by another member of staff",
+        Refusal::NotPending => "the transfer is not pending",
+    }
+}
+
+/// The field of the request a refusal is about.
+const fn refusal_field(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NotPermitted
+        | Refusal::NoDebitAccount
+        | Refusal::DebitCurrency
+        | Refusal::DebitNotOpen
+        | Refusal::InsufficientFunds
+        | Refusal::FourEyes => "debit_account_id",
+        Refusal::NoCreditAccount | Refusal::CreditCurrency | Refusal::CreditNotOpen => "credit_account_id",
+        Refusal::BalanceOverflow => "amount",
+        Refusal::NoTransfer | Refusal::NotPending => "transfer_id",
+    }
+}
+
+const fn refusal_reason(refusal: Refusal) -> (Kind, &'static str) {
+    match refusal {
+        Refusal::NotPermitted => (Kind::Forbidden, "NOT_PERMITTED"),
+        Refusal::NoDebitAccount | Refusal::NoCreditAccount => (Kind::NotFound, "ACCOUNT_NOT_FOUND"),
+        Refusal::NoTransfer => (Kind::NotFound, "TRANSFER_NOT_FOUND"),
+        Refusal::DebitCurrency | Refusal::CreditCurrency => (Kind::Precondition, "CURRENCY_MISMATCH"),
+        Refusal::DebitNotOpen | Refusal::CreditNotOpen => (Kind::Precondition, "ACCOUNT_NOT_OPEN"),
+        Refusal::InsufficientFunds => (Kind::Precondition, "INSUFFICIENT_FUNDS"),
+        Refusal::BalanceOverflow => (Kind::Precondition, "BALANCE_OVERFLOW"),
+        Refusal::FourEyes => (Kind::Precondition, "FOUR_EYES_REQUIRED"),
+        Refusal::NotPending => (Kind::Precondition, "TRANSFER_NOT_PENDING"),
+    }
+}
+
+impl Failure for Error {
+    const DOMAIN: &'static str = "ledger.v1";
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Invalid(_) => Kind::Invalid,
+            Self::NotPermitted => Kind::Forbidden,
+            Self::NotFound { .. } => Kind::NotFound,
+            Self::BodyChanged { .. } | Self::AccountExists { .. } => Kind::Exists,
+            Self::StaleRevision => Kind::Precondition,
+            Self::Refused(refusal) => refusal_reason(*refusal).0,
+            Self::QueueFull => Kind::Exhausted,
+            Self::NotDone | Self::OutcomeUnknown | Self::Unreadable(_) | Self::NotReached { .. } => {
+                Kind::Unavailable
+            }
+            Self::Store(_) | Self::Corrupt(_) => Kind::Internal,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "INVALID_REQUEST",
+            Self::NotPermitted => "NOT_PERMITTED",
+            Self::NotFound { resource: Resource::Account, .. } => "ACCOUNT_NOT_FOUND",
+            Self::NotFound { resource: Resource::Transfer, .. } => "TRANSFER_NOT_FOUND",
+            Self::BodyChanged { .. } => "REQUEST_ID_REUSED",
+            Self::AccountExists { .. } => "ACCOUNT_EXISTS",
+            Self::StaleRevision => "STALE_REVISION",
+            Self::Refused(refusal) => refusal_reason(*refusal).1,
+            Self::QueueFull => "QUEUE_FULL",
+            Self::NotDone => "STORE_UNAVAILABLE",
+            Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
+            Self::Unreadable(_) => "STORE_UNAVAILABLE",
+            Self::NotReached { .. } => "MIN_SEQ_NOT_REACHED",
+            Self::Store(_) | Self::Corrupt(_) => "INTERNAL",
+        }
+    }
+
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        let mut metadata: Vec<(&'static str, String)> =
+            self.outcome().map(|outcome| ("outcome", outcome.to_owned())).into_iter().collect();
+        match self {
+            Self::BodyChanged { fields, .. } | Self::AccountExists { fields, .. } => {
+                metadata.push(("fields", fields.join(",")));
+            }
+            Self::Refused(refusal) => metadata.push(("field", refusal_field(*refusal).to_owned())),
+            Self::NotReached { min_seq, seq } => {
+                metadata.extend([("min_seq", min_seq.to_string()), ("seq", seq.to_string())]);
+            }
+            Self::Invalid(_)
+            | Self::NotPermitted
+            | Self::NotFound { .. }
+            | Self::StaleRevision
+            | Self::QueueFull
+            | Self::NotDone
+            | Self::OutcomeUnknown
+            | Self::Unreadable(_)
+            | Self::Store(_)
+            | Self::Corrupt(_) => {}
+        }
+        metadata
+    }
+
+    fn violations(&self) -> Vec<Violation> {
+        match self {
+            Self::Invalid(violations) => violations.clone(),
+            Self::Refused(refusal) if self.kind() == Kind::Precondition => {
+                vec![Violation::new(refusal_field(*refusal), self.to_string())]
+            }
+            Self::StaleRevision => vec![Violation::new("state_revision", self.to_string())],
+            Self::QueueFull => vec![Violation::new("writes waiting", self.to_string())],
+            Self::Refused(_)
+            | Self::NotPermitted
+            | Self::NotFound { .. }
+            | Self::BodyChanged { .. }
+            | Self::AccountExists { .. }
+            | Self::NotDone
+            | Self::OutcomeUnknown
+            | Self::Unreadable(_)
+            | Self::NotReached { .. }
+            | Self::Store(_)
+            | Self::Corrupt(_) => Vec::new(),
+        }
+    }
+
+    fn resource(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::NotFound { resource, name } => Some((resource.type_name(), name.clone())),
+            Self::BodyChanged { request_id, .. } => Some(("ledger.v1.Transfer", request_id.clone())),
+            Self::AccountExists { account_id, .. } => Some(("ledger.v1.LedgerAccount", account_id.clone())),
+            Self::Invalid(_)
+            | Self::NotPermitted
+            | Self::StaleRevision
+            | Self::Refused(_)
+            | Self::QueueFull
+            | Self::NotDone
+            | Self::OutcomeUnknown
+            | Self::Unreadable(_)
+            | Self::NotReached { .. }
+            | Self::Store(_)
+            | Self::Corrupt(_) => None,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        matches!(self.kind(), Kind::Exhausted | Kind::Unavailable).then_some(RETRY_AFTER)
+    }
+}
+
+impl From<Error> for tonic::Status {
+    fn from(error: Error) -> Self {
+        error.into_status()
+    }
+}

@@ -1,0 +1,247 @@
+//! The RPCs: decode, ask the store, encode. Here alone ids, salts and the caller's identity enter a command. What a message
+//! must look like is in [`convert`]; what the rules are, in the domain.
+
+mod convert;
+mod page;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::call::{Call, Principal};
+use proto::ledger::v1 as pb;
+use proto::ledger::v1::ledger_service_server::LedgerService;
+use tonic::{Request, Response, Status};
+
+use crate::domain::command::{Action, Actor, Command, Resolution};
+use crate::domain::currency::Currency;
+use crate::domain::request::Scope;
+use crate::domain::verdict::{self, Refusal, Verdict};
+use crate::error::{Error, Resource};
+use crate::store::Store;
+use crate::store::read::{Named, Viewer};
+
+/// Who may open accounts.
+const ACCOUNTS: &str = "svc-accounts";
+/// Who may read any account for itself, to make statements.
+const DOCS: &str = "svc-docs";
+
+/// How often the head is asked while a reader waits for a sequence number.
+const SEQ_POLL: Duration = Duration::from_millis(25);
+/// What is left of the budget to say that the sequence number was not reached.
+const SEQ_RESERVE: Duration = Duration::from_millis(100);
+
+/// The service's RPCs; clones share the store.
+#[derive(Clone)]
+pub struct Rpc {
+    store: Store,
+    offered: Arc<[Currency]>,
+}
+
+impl Rpc {
+    /// The RPCs over a store, opening accounts in the currencies offered.
+    #[must_use]
+    pub fn new(store: Store, offered: Vec<Currency>) -> Self {
+        Self { store, offered: offered.into() }
+    }
+
+    /// Has a transfer command judged and answers the transfer.
+    async fn book(&self, command: Command, named: &convert::Names) -> Result<Response<pb::Transfer>, Status> {
+        let transfer = match self.store.submit(command).await? {
+            Verdict::Booked(transfer) => transfer,
+            Verdict::Recorded(row) => self.store.transfer_of_row(row).await?,
+            Verdict::Refused(refusal) => return Err(refused(refusal, named).into()),
+            Verdict::BodyChanged(fields) => {
+                return Err(Error::BodyChanged { request_id: named.request_id.clone(), fields }.into());
+            }
+            Verdict::Opened(_) | Verdict::AccountExists(_) | Verdict::StaleRevision => {
+                return Err(Error::Corrupt("verdict").into());
+            }
+        };
+        Ok(Response::new(convert::transfer(&transfer)))
+    }
+
+    async fn resolve(
+        &self,
+        call: &Call,
+        transfer_id: &str,
+        request_id: String,
+        resolution: Resolution,
+    ) -> Result<Response<pb::Transfer>, Status> {
+        let actor = actor(call);
+        let (action, named) = convert::resolve(actor.scope, transfer_id, request_id, resolution)?;
+        self.book(Command { actor, nonce: rand::random(), action }, &named).await
+    }
+
+    /// Waits until the journal has reached `min_seq`. A writer's own reads find it at once; the wait is for readers that were
+    /// told a sequence number by somebody faster than the commit's visibility.
+    async fn reach(&self, call: &Call, min_seq: i64) -> Result<(), Error> {
+        if min_seq <= 0 {
+            return Ok(());
+        }
+        let give_up = call.deadline.remaining().saturating_sub(SEQ_RESERVE);
+        let mut seq = 0;
+        let reached = tokio::time::timeout(give_up, async {
+            let mut poll = tokio::time::interval(SEQ_POLL);
+            loop {
+                poll.tick().await;
+                seq = self.store.last_seq().await?;
+                if seq >= min_seq {
+                    return Ok(());
+                }
+            }
+        });
+        reached.await.unwrap_or(Err(Error::NotReached { min_seq, seq }))
+    }
+}
+
+/// A refusal as the caller reads it: what is missing is named as the caller named it.
+fn refused(refusal: Refusal, named: &convert::Names) -> Error {
+    let missing = |resource, name: &str| Error::NotFound { resource, name: name.to_owned() };
+    match refusal {
+        Refusal::NotPermitted => Error::NotPermitted,
+        Refusal::NoDebitAccount => missing(Resource::Account, &named.debit),
+        Refusal::NoCreditAccount => missing(Resource::Account, &named.credit),
+        Refusal::NoTransfer => missing(Resource::Transfer, &named.transfer),
+        Refusal::DebitCurrency
+        | Refusal::CreditCurrency
+        | Refusal::DebitNotOpen
+        | Refusal::CreditNotOpen
+        | Refusal::InsufficientFunds
+        | Refusal::BalanceOverflow
+        | Refusal::FourEyes
+        | Refusal::NotPending => Error::Refused(refusal),
+    }
+}
+
+/// Who commands.
+fn actor(call: &Call) -> Actor {
+    Actor {
+        scope: Scope::of(&call.caller.idempotency_scope()),
+        staff: call.caller.has_scope("staff.write"),
+        customer: call.caller.customer_id().map(str::to_owned),
+    }
+}
+
+/// Who reads.
+fn viewer(call: &Call) -> Viewer {
+    match &call.caller.principal {
+        Principal::Service if call.caller.acting_service() == Some(DOCS) => Viewer::Service,
+        Principal::Subject(subject) if subject.scopes.contains("staff.read") => Viewer::Staff,
+        Principal::Subject(subject) => subject.customer_id.clone().map_or(Viewer::Nobody, Viewer::Customer),
+        Principal::Service | Principal::Partner(_) | Principal::Anonymous => Viewer::Nobody,
+    }
+}
+
+#[tonic::async_trait]
+impl LedgerService for Rpc {
+    async fn create_ledger_account(
+        &self,
+        request: Request<pb::CreateLedgerAccountRequest>,
+    ) -> Result<Response<pb::LedgerAccount>, Status> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        let open = convert::open(&request, &self.offered)?;
+        // The edge lets nobody else call this on the mesh listener; the other listeners do not know whom they speak for.
+        if call.caller.acting_service() != Some(ACCOUNTS) {
+            return Err(Error::NotPermitted.into());
+        }
+        let command = Command { actor: actor(&call), nonce: rand::random(), action: Action::Open(open) };
+        match self.store.submit(command).await? {
+            Verdict::Opened(account) => Ok(Response::new(convert::account(&account))),
+            Verdict::AccountExists(fields) => {
+                Err(Error::AccountExists { account_id: request.account_id, fields }.into())
+            }
+            Verdict::StaleRevision => Err(Error::StaleRevision.into()),
+            Verdict::Booked(_) | Verdict::Recorded(_) | Verdict::Refused(_) | Verdict::BodyChanged(_) => {
+                Err(Error::Corrupt("verdict").into())
+            }
+        }
+    }
+
+    async fn create_transfer(
+        &self,
+        request: Request<pb::CreateTransferRequest>,
+    ) -> Result<Response<pb::Transfer>, Status> {
+        let call = Call::of(&request)?;
+        let actor = actor(&call);
+        let (action, named) = convert::create_transfer(actor.scope, request.into_inner(), rand::random())?;
+        self.book(Command { actor, nonce: rand::random(), action }, &named).await
+    }
+
+    async fn post_transfer(
+        &self,
+        request: Request<pb::PostTransferRequest>,
+    ) -> Result<Response<pb::Transfer>, Status> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        self.resolve(&call, &request.transfer_id, request.request_id, Resolution::Post).await
+    }
+
+    async fn void_transfer(
+        &self,
+        request: Request<pb::VoidTransferRequest>,
+    ) -> Result<Response<pb::Transfer>, Status> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        self.resolve(&call, &request.transfer_id, request.request_id, Resolution::Void).await
+    }
+
+    async fn get_transfer(
+        &self,
+        request: Request<pb::GetTransferRequest>,
+    ) -> Result<Response<pb::Transfer>, Status> {
+        let call = Call::of(&request)?;
+        let id = convert::transfer_id(&request.get_ref().transfer_id)?;
+        let transfer = self.store.transfer(&viewer(&call), id).await?;
+        Ok(Response::new(convert::transfer(&transfer)))
+    }
+
+    async fn list_transfers(
+        &self,
+        request: Request<pb::ListTransfersRequest>,
+    ) -> Result<Response<pb::ListTransfersResponse>, Status> {
+        let call = Call::of(&request)?;
+        let list = convert::list_transfers(request.get_ref())?;
+        let viewer = viewer(&call);
+        if list.account.is_none() && !matches!(viewer, Viewer::Customer(_)) {
+            return Err(if viewer == Viewer::Staff {
+                convert::account_required()
+            } else {
+                Error::NotPermitted
+            }
+            .into());
+        }
+        let mut transfers =
+            self.store.transfers(&viewer, list.account.as_ref(), list.page.after, list.page.limit()).await?;
+        let next_page_token = list.page.cut(&mut transfers, |transfer: &verdict::Transfer| transfer.id);
+        let transfers = transfers.iter().map(convert::transfer).collect();
+        Ok(Response::new(pb::ListTransfersResponse { transfers, next_page_token }))
+    }
+
+    async fn get_balance(
+        &self,
+        request: Request<pb::GetBalanceRequest>,
+    ) -> Result<Response<pb::Balance>, Status> {
+        let call = Call::of(&request)?;
+        let (account, as_of): (Named, Option<i64>) = convert::get_balance(request.get_ref())?;
+        let viewer = viewer(&call);
+        self.reach(&call, request.get_ref().min_seq).await?;
+        let balance = match as_of {
+            Some(as_of) => self.store.balance_as_of(&viewer, &account, as_of).await?,
+            None => self.store.balance(&viewer, &account).await?,
+        };
+        Ok(Response::new(convert::balance(account.id, &balance)))
+    }
+
+    async fn list_entries(
+        &self,
+        request: Request<pb::ListEntriesRequest>,
+    ) -> Result<Response<pb::ListEntriesResponse>, Status> {
+        let call = Call::of(&request)?;
+        let list = convert::list_entries(request.get_ref())?;
+        let (heading, mut entries) = self.store.entries(&viewer(&call), &list.account, list.window()).await?;
+        let next_page_token = list.page.cut(&mut entries, |entry| entry.row);
+        let entries = entries.iter().map(|entry| convert::entry(list.account.id, heading, entry)).collect();
+        Ok(Response::new(pb::ListEntriesResponse { entries, next_page_token }))
+    }
+}

@@ -1,0 +1,365 @@
+//! Between the contract's messages and the domain: the only file that sees both. Parsing collects every violated field before it
+//! refuses, so that a caller can mend a request in one go.
+
+use chassis::error::Violation;
+use prost_types::Timestamp;
+use proto::ledger::v1 as pb;
+use uuid::Uuid;
+
+use super::page::{Page, PageError, Sizes};
+use crate::domain::account::{Account, Amount, Purpose, display_name, house_id};
+use crate::domain::command::{Action, Detail, Open, Request, Resolution, Resolve, Transfer};
+use crate::domain::currency::Currency;
+use crate::domain::request::{BodyHash, Key, Operation, Scope};
+use crate::domain::verdict::{self, Party, TransferState};
+use crate::error::Error;
+use crate::store::read::{Balance, Entry, Heading, Named, Window};
+
+const REFERENCE_CHARACTERS_MAX: usize = 140;
+const REQUEST_ID_BYTES_MAX: usize = 64;
+const CUSTOMERS_MAX: usize = 10;
+const CUSTOMER_ID_BYTES_MAX: usize = 64;
+const TRANSFER_PAGES: Sizes = Sizes { default: 50, max: 500 };
+const ENTRY_PAGES: Sizes = Sizes { default: 100, max: 1_000 };
+
+/// How the caller named what the command is about, for errors.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) request_id: String,
+    pub(super) debit: String,
+    pub(super) credit: String,
+    pub(super) transfer: String,
+}
+
+/// Collects what is wrong with a request.
+#[derive(Default)]
+struct Violations(Vec<Violation>);
+
+impl Violations {
+    fn add(&mut self, field: &str, description: &str) {
+        self.0.push(Violation::new(field, description));
+    }
+
+    /// The value, or a violation of the field it should have come from.
+    fn need<T>(&mut self, field: &str, description: &str, value: Option<T>) -> Option<T> {
+        if value.is_none() {
+            self.add(field, description);
+        }
+        value
+    }
+
+    fn error(self) -> Error {
+        Error::Invalid(self.0)
+    }
+
+    fn none(self) -> Result<(), Error> {
+        if self.0.is_empty() { Ok(()) } else { Err(self.error()) }
+    }
+}
+
+// -- parsing -------------------------------------------------------------------------------------------------------------------
+
+/// A UUID in its canonical form, so that one account has one spelling.
+fn uuid(text: &str) -> Option<Uuid> {
+    if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
+}
+
+fn account_id(violations: &mut Violations, field: &str, text: &str) -> Option<Uuid> {
+    let id = uuid(text).or_else(|| house_id(text));
+    violations.need(field, "must be a UUID or the name of one of the bank's own accounts", id)
+}
+
+fn key(violations: &mut Violations, scope: Scope, request_id: String) -> Option<Key> {
+    let printable = request_id.bytes().all(|byte| byte.is_ascii_graphic());
+    let fits = (1..=REQUEST_ID_BYTES_MAX).contains(&request_id.len());
+    let key = (printable && fits).then_some(Key { scope, request_id });
+    violations.need("request_id", "must be 1 to 64 printable ASCII characters", key)
+}
+
+/// A name one of whose characters could be mistaken for another's end, or that no text column takes, is refused.
+fn is_plain(text: &str) -> bool {
+    !text.chars().any(char::is_control)
+}
+
+/// What CreateLedgerAccount asks for.
+pub(super) fn open(request: &pb::CreateLedgerAccountRequest, offered: &[Currency]) -> Result<Open, Error> {
+    let mut violations = Violations::default();
+    let id = violations.need("account_id", "must be a UUID", uuid(&request.account_id));
+    let currency = Currency::parse(&request.currency_code).filter(|currency| offered.contains(currency));
+    let currency =
+        violations.need("currency_code", "must be an ISO 4217 currency that this bank offers", currency);
+    let mut customers = request.customer_ids.clone();
+    customers.sort_unstable();
+    customers.dedup();
+    if customers.len() != request.customer_ids.len() || !(1..=CUSTOMERS_MAX).contains(&customers.len()) {
+        violations.add("customer_ids", "must be one to ten customers, each once");
+    }
+    let names = |id: &String| (1..=CUSTOMER_ID_BYTES_MAX).contains(&id.len()) && is_plain(id);
+    if !customers.iter().all(names) {
+        violations.add("customer_ids", "must be 1 to 64 bytes each, without control characters");
+    }
+    if request.min_available_minor_units > 0 {
+        violations.add("min_available_minor_units", "must be zero or negative");
+    }
+    if request.state_revision < 0 {
+        violations.add("state_revision", "must not be negative");
+    }
+    let (Some(id), Some(currency), true) = (id, currency, violations.0.is_empty()) else {
+        return Err(violations.error());
+    };
+    Ok(Open {
+        id,
+        currency,
+        purpose: Purpose::Customer,
+        floor: Some(request.min_available_minor_units),
+        customers,
+        state_revision: request.state_revision,
+    })
+}
+
+/// What CreateTransfer asks for; `salt` protects the text.
+pub(super) fn create_transfer(
+    scope: Scope,
+    request: pb::CreateTransferRequest,
+    salt: [u8; 16],
+) -> Result<(Action, Names), Error> {
+    let mut violations = Violations::default();
+    let named = Names {
+        request_id: request.request_id.clone(),
+        debit: request.debit_account_id,
+        credit: request.credit_account_id,
+        transfer: String::new(),
+    };
+    let key = key(&mut violations, scope, request.request_id);
+    let debit = account_id(&mut violations, "debit_account_id", &named.debit);
+    let credit = account_id(&mut violations, "credit_account_id", &named.credit);
+    if debit.is_some() && debit == credit {
+        violations.add("credit_account_id", "must be another account than debit_account_id");
+    }
+    let money = request.amount.unwrap_or_default();
+    let currency = Currency::parse(&money.currency_code);
+    let currency = violations.need("amount.currency_code", "must be an ISO 4217 currency", currency);
+    let amount = violations.need("amount.minor_units", "must be positive", Amount::new(money.minor_units));
+    if request.reference.chars().count() > REFERENCE_CHARACTERS_MAX || !is_plain(&request.reference) {
+        violations.add("reference", "must be at most 140 characters, without control characters");
+    }
+    let (Some(key), Some(debit), Some(credit), Some(currency), Some(amount), true) =
+        (key, debit, credit, currency, amount, violations.0.is_empty())
+    else {
+        return Err(violations.error());
+    };
+    let money = [&currency.numeric().to_be_bytes()[..], &amount.minor_units().to_be_bytes()].concat();
+    let fields: [&[u8]; 5] = [
+        debit.as_bytes(),
+        credit.as_bytes(),
+        &money,
+        request.reference.as_bytes(),
+        &[u8::from(request.pending)],
+    ];
+    let body = BodyHash::new(Operation::Transfer, &key, &fields);
+    let detail = Detail::new(request.reference, salt);
+    let transfer = Transfer { debit, credit, amount, currency, pending: request.pending, detail };
+    Ok((Action::Transfer(Request { key, body }, transfer), named))
+}
+
+/// What PostTransfer and VoidTransfer ask for.
+pub(super) fn resolve(
+    scope: Scope,
+    transfer_id: &str,
+    request_id: String,
+    resolution: Resolution,
+) -> Result<(Action, Names), Error> {
+    let mut violations = Violations::default();
+    let named =
+        Names { request_id: request_id.clone(), transfer: transfer_id.to_owned(), ..Names::default() };
+    let transfer = violations.need("transfer_id", "must be a UUID", uuid(transfer_id));
+    let key = key(&mut violations, scope, request_id);
+    let (Some(transfer), Some(key)) = (transfer, key) else { return Err(violations.error()) };
+    let body = BodyHash::new(resolution.operation(), &key, &[transfer.as_bytes()]);
+    Ok((Action::Resolve(Request { key, body }, Resolve { transfer, resolution }), named))
+}
+
+/// What GetTransfer names.
+pub(super) fn transfer_id(text: &str) -> Result<Uuid, Error> {
+    uuid(text).ok_or_else(|| Error::Invalid(vec![Violation::new("transfer_id", "must be a UUID")]))
+}
+
+/// The error of a list without the account it must name.
+pub(super) fn account_required() -> Error {
+    Error::Invalid(vec![Violation::new(
+        "account_id",
+        "must name an account, unless the caller is a customer",
+    )])
+}
+
+fn named(violations: &mut Violations, text: &str) -> Option<Named> {
+    Some(Named { id: account_id(violations, "account_id", text)?, name: text.to_owned() })
+}
+
+/// A time in nanoseconds of the Unix time.
+fn nanoseconds(violations: &mut Violations, field: &str, time: Option<&Timestamp>) -> Option<i128> {
+    let time = time?;
+    let valid = (0..1_000_000_000).contains(&time.nanos) && (0..=253_402_300_799).contains(&time.seconds);
+    let nanoseconds = valid.then(|| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos));
+    violations.need(field, "must be a time between 1970 and 9999", nanoseconds)
+}
+
+/// The last whole millisecond at or before a time: the ledger books in whole milliseconds.
+fn at_or_before(violations: &mut Violations, field: &str, time: Option<&Timestamp>) -> Option<i64> {
+    nanoseconds(violations, field, time).and_then(|time| i64::try_from(time / 1_000_000).ok())
+}
+
+/// The first whole millisecond at or after a time.
+fn at_or_after(violations: &mut Violations, field: &str, time: Option<&Timestamp>) -> Option<i64> {
+    nanoseconds(violations, field, time).and_then(|time| i64::try_from((time + 999_999) / 1_000_000).ok())
+}
+
+fn page(
+    violations: &mut Violations,
+    sizes: Sizes,
+    filters: &[&[u8]],
+    size: i32,
+    token: &str,
+) -> Option<Page> {
+    match Page::parse(sizes, filters, size, token) {
+        Ok(page) => return Some(page),
+        Err(PageError::Size) => violations.add("page_size", "must not be negative"),
+        Err(PageError::Token) => {
+            violations.add("page_token", "must be the token of the same list with the same filters")
+        }
+    }
+    None
+}
+
+/// What ListTransfers asks for.
+pub(super) struct ListTransfers {
+    pub(super) account: Option<Named>,
+    pub(super) page: Page,
+}
+
+pub(super) fn list_transfers(request: &pb::ListTransfersRequest) -> Result<ListTransfers, Error> {
+    let mut violations = Violations::default();
+    let account =
+        if request.account_id.is_empty() { None } else { named(&mut violations, &request.account_id) };
+    let filters: [&[u8]; 2] = [b"transfers", request.account_id.as_bytes()];
+    let page = page(&mut violations, TRANSFER_PAGES, &filters, request.page_size, &request.page_token);
+    match page {
+        Some(page) if violations.0.is_empty() => Ok(ListTransfers { account, page }),
+        Some(_) | None => Err(violations.error()),
+    }
+}
+
+/// What GetBalance asks for: the account and the booking time.
+pub(super) fn get_balance(request: &pb::GetBalanceRequest) -> Result<(Named, Option<i64>), Error> {
+    let mut violations = Violations::default();
+    let account = named(&mut violations, &request.account_id);
+    let as_of = at_or_before(&mut violations, "as_of", request.as_of.as_ref());
+    if request.min_seq < 0 {
+        violations.add("min_seq", "must not be negative");
+    }
+    let Some(account) = account else { return Err(violations.error()) };
+    violations.none().map(|()| (account, as_of))
+}
+
+/// What ListEntries asks for.
+pub(super) struct ListEntries {
+    pub(super) account: Named,
+    pub(super) page: Page,
+    from: Option<i64>,
+    until: Option<i64>,
+}
+
+impl ListEntries {
+    pub(super) fn window(&self) -> Window {
+        Window { from: self.from, until: self.until, after: self.page.after, limit: self.page.limit() }
+    }
+}
+
+pub(super) fn list_entries(request: &pb::ListEntriesRequest) -> Result<ListEntries, Error> {
+    let mut violations = Violations::default();
+    let account = named(&mut violations, &request.account_id);
+    let from = at_or_after(&mut violations, "start_time", request.start_time.as_ref());
+    let until = at_or_after(&mut violations, "end_time", request.end_time.as_ref());
+    let bounds = [from, until].map(|bound| bound.unwrap_or(-1).to_be_bytes());
+    let filters: [&[u8]; 4] = [b"entries", request.account_id.as_bytes(), &bounds[0], &bounds[1]];
+    let page = page(&mut violations, ENTRY_PAGES, &filters, request.page_size, &request.page_token);
+    match (account, page) {
+        (Some(account), Some(page)) if violations.0.is_empty() => {
+            Ok(ListEntries { account, page, from, until })
+        }
+        _ => Err(violations.error()),
+    }
+}
+
+// -- printing ------------------------------------------------------------------------------------------------------------------
+
+fn timestamp(milliseconds: i64) -> Timestamp {
+    Timestamp {
+        seconds: milliseconds.div_euclid(1_000),
+        nanos: i32::try_from(milliseconds.rem_euclid(1_000) * 1_000_000).unwrap_or_default(),
+    }
+}
+
+fn money(currency: Currency, minor_units: i64) -> pb::Money {
+    pb::Money { currency_code: currency.code().to_owned(), minor_units }
+}
+
+/// An account as it was opened.
+pub(super) fn account(account: &Account) -> pb::LedgerAccount {
+    pb::LedgerAccount {
+        account_id: display_name(account.id, account.purpose, account.currency),
+        currency_code: account.currency.code().to_owned(),
+        min_available_minor_units: account.floor,
+        version: account.version,
+        create_time: Some(timestamp(account.opened_at)),
+    }
+}
+
+/// A transfer.
+pub(super) fn transfer(transfer: &verdict::Transfer) -> pb::Transfer {
+    let name = |party: Party| display_name(party.id, party.purpose, transfer.currency);
+    let state = match transfer.state {
+        TransferState::Pending => pb::TransferState::Pending,
+        TransferState::Posted => pb::TransferState::Posted,
+        TransferState::Voided => pb::TransferState::Voided,
+    };
+    pb::Transfer {
+        transfer_id: transfer.id.to_string(),
+        debit_account_id: name(transfer.debit),
+        credit_account_id: name(transfer.credit),
+        amount: Some(money(transfer.currency, transfer.amount)),
+        state: state.into(),
+        reference: transfer.reference.clone(),
+        seq: transfer.seq,
+        book_time: Some(timestamp(transfer.booked_at)),
+    }
+}
+
+/// What an account holds.
+pub(super) fn balance(id: Uuid, balance: &Balance) -> pb::Balance {
+    pb::Balance {
+        account_id: display_name(id, balance.purpose, balance.currency),
+        posted: Some(money(balance.currency, balance.posted)),
+        pending: Some(money(balance.currency, balance.pending)),
+        available: Some(money(balance.currency, balance.available)),
+        version: balance.version,
+        seq: balance.seq,
+        book_time: balance.booked_at.map(timestamp),
+    }
+}
+
+/// An entry of an account.
+pub(super) fn entry(id: Uuid, heading: Heading, entry: &Entry) -> pb::Entry {
+    let name = |party: Party| display_name(party.id, party.purpose, heading.currency);
+    pb::Entry {
+        account_id: display_name(id, heading.purpose, heading.currency),
+        transfer_id: entry.transfer.to_string(),
+        amount: Some(money(heading.currency, entry.amount)),
+        balance_after: Some(money(heading.currency, entry.balance_after)),
+        version: entry.version,
+        seq: entry.seq,
+        counterparty_account_id: entry.counterparty.map(name).unwrap_or_default(),
+        reference: entry.reference.clone(),
+        book_time: Some(timestamp(entry.booked_at)),
+    }
+}

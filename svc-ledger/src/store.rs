@@ -1,0 +1,72 @@
+//! The ledger's store: PostgreSQL through sqlx. Writes go through one queue into batches ([`writer`]), each one transaction under
+//! the head lock ([`batch`]); reads use a pool of their own ([`read`]). Statements are fixed texts with bound values, so that
+//! neither a log of the server nor one of ours can hold what a caller sent.
+
+mod batch;
+mod connect;
+mod link;
+mod numbers;
+pub mod read;
+mod rows;
+mod schema;
+mod verify;
+mod writer;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use chassis::drain::Drain;
+use chassis::health::Health;
+use chassis::metrics::Metrics;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+
+use crate::config;
+use crate::domain::command::Command;
+use crate::domain::verdict::Verdict;
+use crate::error::Error;
+
+/// The store; clones share it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: PgPool,
+    writer: Arc<writer::Writer>,
+}
+
+impl Store {
+    /// Migrates if it may, checks the schema and the end of the hash chain, and starts the writer.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, the schema is not this binary's, or the chain does not end where the head says.
+    pub async fn start(
+        config: &config::Store,
+        drain: &Drain,
+        health: &Health,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
+        health.set_ready("store", false);
+        if let Some(owner) = connect::owner(config)? {
+            schema::migrate(&owner, &config.service_role).await.context("cannot migrate the schema")?;
+        }
+        let pool = PgPoolOptions::new()
+            .max_connections(config.connections)
+            // Connections of the pool survive a quiet night; a server that went away meanwhile is noticed before use.
+            .test_before_acquire(true)
+            .acquire_timeout(config.timeout())
+            .connect_with(connect::reader(config)?)
+            .await
+            .context("cannot connect to the store")?;
+        schema::check(&pool).await?;
+        schema::keep_partitions(connect::writer(config)?, drain).await?;
+        let store = Self { writer: Arc::new(writer::Writer::start(config, drain, health, metrics)?), pool };
+        store.verify_chain(None).await.context("the hash chain does not end where the head says")?;
+        Ok(store)
+    }
+
+    /// Has a command judged and, unless refused, committed. An `Ok` is durable, whatever the verdict.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`] and [`Error::NotDone`] when nothing was done, [`Error::OutcomeUnknown`] when that cannot be said.
+    pub async fn submit(&self, command: Command) -> Result<Verdict, Error> {
+        self.writer.submit(command).await
+    }
+}

@@ -1,0 +1,148 @@
+//! What an account holds: now from its row, at a booking time from the journal's last row about it. The ids of the journal carry
+//! the booking time, so a balance in the past is two descents of an index, however old it is.
+
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+
+use super::{Named, Viewer};
+use crate::domain::account::{Purpose, Totals};
+use crate::domain::currency::Currency;
+use crate::domain::journal::first_id_at;
+use crate::error::{Error, Resource};
+use crate::store::Store;
+use crate::store::rows::{currency, purpose};
+
+/// What an account holds at one version of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Of all amounts.
+    pub currency: Currency,
+    /// Posted credits less posted debits.
+    pub posted: i64,
+    /// Pending credits less pending debits.
+    pub pending: i64,
+    /// What a debit can take.
+    pub available: i64,
+    /// The account's version; 0 before it was opened.
+    pub version: i64,
+    /// The sequence number the figures include.
+    pub seq: i64,
+    /// When the newest change included was booked, in milliseconds of the Unix time; absent when nothing has moved.
+    pub booked_at: Option<i64>,
+}
+
+impl Store {
+    /// What the account holds.
+    ///
+    /// # Errors
+    /// When the viewer may not see it, or it does not exist.
+    pub async fn balance(&self, viewer: &Viewer, account: &Named) -> Result<Balance, Error> {
+        // One statement, one snapshot: the figures are those after exactly `seq` rows.
+        let row = sqlx::query(
+            "SELECT a.purpose, a.currency, a.version, a.dr_posted, a.cr_posted, a.dr_pending, a.cr_pending, h.seq, \
+             (extract(epoch FROM a.booked_at) * 1000)::bigint AS booked_ms, \
+             EXISTS (SELECT FROM ledger.party p WHERE p.account = a.no AND p.customer = $2) AS own \
+             FROM ledger.account a CROSS JOIN ledger.head h WHERE a.id = $1",
+        )
+        .bind(account.id)
+        .bind(viewer.customer())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(Error::reading)?;
+        let row = row.ok_or_else(|| viewer.missing(Resource::Account, &account.name))?;
+        if !viewer.sees_all() && !row.try_get("own").map_err(Error::reading)? {
+            return Err(Error::NotPermitted);
+        }
+        present(&row).map_err(Error::reading)
+    }
+
+    /// What the account held at a booking time, in milliseconds of the Unix time, rows booked at that very time included.
+    ///
+    /// # Errors
+    /// When the viewer may not see it, or it does not exist.
+    pub async fn balance_as_of(
+        &self,
+        viewer: &Viewer,
+        account: &Named,
+        as_of: i64,
+    ) -> Result<Balance, Error> {
+        let found = self.find(viewer, account).await?;
+        let row = sqlx::query(
+            "SELECT * FROM ( \
+             (SELECT id, seq, dr_version AS version, dr_posted AS posted, dr_held AS held, dr_expected AS expected, \
+              (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
+              FROM ledger.journal WHERE dr = $1 AND id < $2 ORDER BY id DESC LIMIT 1) \
+             UNION ALL \
+             (SELECT id, seq, cr_version, cr_posted, cr_held, cr_expected, \
+              (extract(epoch FROM booked_at) * 1000)::bigint \
+              FROM ledger.journal WHERE cr = $1 AND id < $2 ORDER BY id DESC LIMIT 1)) side \
+             ORDER BY id DESC LIMIT 1",
+        )
+        .bind(found.no)
+        .bind(first_id_at(as_of.saturating_add(1)))
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(Error::reading)?;
+        let blank = Balance {
+            purpose: found.purpose,
+            currency: found.currency,
+            posted: 0,
+            pending: 0,
+            available: 0,
+            version: 0,
+            seq: 0,
+            booked_at: None,
+        };
+        row.map_or(Ok(blank.clone()), |row| past(&row, blank)).map_err(Error::reading)
+    }
+
+    /// Where the journal ends.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn last_seq(&self) -> Result<i64, Error> {
+        sqlx::query_scalar("SELECT seq FROM ledger.head").fetch_one(&self.pool).await.map_err(Error::reading)
+    }
+}
+
+/// The opening of an account is a version, but nothing has moved by it.
+fn moved(version: i64, booked_at: i64) -> Option<i64> {
+    (version > 1).then_some(booked_at)
+}
+
+fn present(row: &PgRow) -> Result<Balance, sqlx::Error> {
+    let totals = Totals {
+        dr_posted: row.try_get("dr_posted")?,
+        cr_posted: row.try_get("cr_posted")?,
+        dr_pending: row.try_get("dr_pending")?,
+        cr_pending: row.try_get("cr_pending")?,
+    };
+    let version = row.try_get("version")?;
+    Ok(Balance {
+        purpose: purpose(row.try_get("purpose")?)?,
+        currency: currency(row.try_get("currency")?)?,
+        posted: totals.posted(),
+        pending: totals.pending(),
+        available: totals.available(),
+        version,
+        seq: row.try_get("seq")?,
+        booked_at: moved(version, row.try_get("booked_ms")?),
+    })
+}
+
+fn past(row: &PgRow, blank: Balance) -> Result<Balance, sqlx::Error> {
+    let (posted, held, expected): (i64, i64, i64) =
+        (row.try_get("posted")?, row.try_get("held")?, row.try_get("expected")?);
+    let version = row.try_get("version")?;
+    Ok(Balance {
+        posted,
+        pending: expected - held,
+        available: posted - held,
+        version,
+        seq: row.try_get("seq")?,
+        booked_at: moved(version, row.try_get("booked_ms")?),
+        ..blank
+    })
+}

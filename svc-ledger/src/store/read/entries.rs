@@ -1,0 +1,124 @@
+//! The posted entries of an account with the balance after each, in the journal's order. Both sides' indexes are in that order,
+//! so a page costs its own length, wherever in the past it lies.
+
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use super::{Named, Viewer};
+use crate::domain::account::Purpose;
+use crate::domain::currency::Currency;
+use crate::domain::journal::{Kind, first_id_at};
+use crate::domain::verdict::Party;
+use crate::error::Error;
+use crate::store::Store;
+use crate::store::rows::purpose;
+
+/// Which entries are wanted. Times are booking times in milliseconds of the Unix time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Booked at or after.
+    pub from: Option<i64>,
+    /// Booked before.
+    pub until: Option<i64>,
+    /// Behind this row: where the page before ended.
+    pub after: Option<Uuid>,
+    /// How many at most.
+    pub limit: i64,
+}
+
+/// One side of a posted transfer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The row that posted it.
+    pub row: Uuid,
+    /// The transfer.
+    pub transfer: Uuid,
+    /// Positive for a credit, negative for a debit.
+    pub amount: i64,
+    /// The posted balance after it.
+    pub balance_after: i64,
+    /// The account's version after it.
+    pub version: i64,
+    /// The row's place in the journal.
+    pub seq: i64,
+    /// The other account, where the viewer may know it.
+    pub counterparty: Option<Party>,
+    /// The text both parties read.
+    pub reference: String,
+    /// In milliseconds of the Unix time.
+    pub booked_at: i64,
+}
+
+/// An account's own side of its entries: what all of them share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heading {
+    /// What the account is for.
+    pub purpose: Purpose,
+    /// Of all amounts.
+    pub currency: Currency,
+}
+
+impl Store {
+    /// Posted entries of the account, oldest first.
+    ///
+    /// # Errors
+    /// When the viewer may not see the account, or it does not exist.
+    pub async fn entries(
+        &self,
+        viewer: &Viewer,
+        account: &Named,
+        window: Window,
+    ) -> Result<(Heading, Vec<Entry>), Error> {
+        let found = self.find(viewer, account).await?;
+        let first = first_id_at(window.from.unwrap_or_default());
+        let until = window.until.map_or(Uuid::max(), first_id_at);
+        let rows = sqlx::query(
+            "SELECT e.*, o.id AS other_id, o.purpose AS other_purpose, o.currency AS other_currency, d.reference, \
+             EXISTS (SELECT FROM ledger.party p WHERE p.account = o.no AND p.customer = $7) AS own \
+             FROM ( \
+             (SELECT id, coalesce(ref, id) AS transfer, -amount AS amount, dr_posted AS balance, dr_version AS version, seq, \
+              cr AS other, (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
+              FROM ledger.journal WHERE dr = $1 AND kind IN ($5, $6) AND id >= $2 AND id < $3 AND id > $8 \
+              ORDER BY id LIMIT $4) \
+             UNION ALL \
+             (SELECT id, coalesce(ref, id), amount, cr_posted, cr_version, seq, dr, \
+              (extract(epoch FROM booked_at) * 1000)::bigint \
+              FROM ledger.journal WHERE cr = $1 AND kind IN ($5, $6) AND id >= $2 AND id < $3 AND id > $8 \
+              ORDER BY id LIMIT $4)) e \
+             JOIN ledger.account o ON o.no = e.other \
+             LEFT JOIN ledger.transfer_detail d ON d.transfer = e.transfer \
+             ORDER BY e.id LIMIT $4",
+        )
+        .bind(found.no)
+        .bind(first)
+        .bind(until)
+        .bind(window.limit)
+        .bind(Kind::Transfer as i16)
+        .bind(Kind::Post as i16)
+        .bind(viewer.customer())
+        .bind(window.after.unwrap_or(Uuid::nil()))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::reading)?;
+        let entries =
+            rows.iter().map(|row| entry(row, viewer)).collect::<Result<_, _>>().map_err(Error::reading)?;
+        Ok((Heading { purpose: found.purpose, currency: found.currency }, entries))
+    }
+}
+
+fn entry(row: &PgRow, viewer: &Viewer) -> Result<Entry, sqlx::Error> {
+    let other = Party { id: row.try_get("other_id")?, purpose: purpose(row.try_get("other_purpose")?)? };
+    let known = *viewer == Viewer::Staff || other.purpose.is_house() || row.try_get("own")?;
+    Ok(Entry {
+        row: row.try_get("id")?,
+        transfer: row.try_get("transfer")?,
+        amount: row.try_get("amount")?,
+        balance_after: row.try_get("balance")?,
+        version: row.try_get("version")?,
+        seq: row.try_get("seq")?,
+        counterparty: known.then_some(other),
+        reference: row.try_get::<Option<String>, _>("reference")?.unwrap_or_default(),
+        booked_at: row.try_get("booked_ms")?,
+    })
+}

@@ -1,0 +1,165 @@
+//! Transfers: one as a command left it, one as it stands, and lists of them, newest first.
+
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use super::{Named, Viewer};
+use crate::domain::journal::Kind;
+use crate::domain::verdict::{Party, Transfer, TransferState};
+use crate::error::{Error, Resource};
+use crate::store::Store;
+use crate::store::rows::{currency, kind, purpose, transfer_state};
+
+/// A row `j` of the journal with its two accounts and its text, for [`transfer`].
+macro_rules! transfer_columns {
+    () => {
+        "coalesce(j.ref, j.id) AS transfer, j.kind, j.amount, j.currency, \
+         d.id AS debit_id, d.purpose AS debit_purpose, c.id AS credit_id, c.purpose AS credit_purpose, t.reference "
+    };
+}
+
+macro_rules! transfer_joins {
+    () => {
+        "JOIN ledger.account d ON d.no = j.dr JOIN ledger.account c ON c.no = j.cr \
+         LEFT JOIN ledger.transfer_detail t ON t.transfer = coalesce(j.ref, j.id) "
+    };
+}
+
+/// The same as it stands: a hold's state is that of the row that ended it.
+macro_rules! standing_columns {
+    () => {
+        concat!(
+            transfer_columns!(),
+            ", h.state, coalesce(r.seq, j.seq) AS seq, \
+             (extract(epoch FROM coalesce(r.booked_at, j.booked_at)) * 1000)::bigint AS booked_ms "
+        )
+    };
+}
+
+macro_rules! standing_joins {
+    () => {
+        concat!(
+            transfer_joins!(),
+            "LEFT JOIN ledger.hold h ON h.id = j.id LEFT JOIN ledger.journal r ON r.id = h.resolved_by "
+        )
+    };
+}
+
+impl Store {
+    /// A transfer as the command behind a row of the journal left it, for whoever gave that command.
+    ///
+    /// # Errors
+    /// When there is no such row.
+    pub async fn transfer_of_row(&self, row: Uuid) -> Result<Transfer, Error> {
+        let row = sqlx::query(concat!(
+            "SELECT ",
+            transfer_columns!(),
+            ", NULL::smallint AS state, j.seq, (extract(epoch FROM j.booked_at) * 1000)::bigint AS booked_ms \
+             FROM ledger.journal j ",
+            transfer_joins!(),
+            "WHERE j.id = $1"
+        ))
+        .bind(row)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(Error::reading)?;
+        transfer(&row.ok_or(Error::Corrupt("outcome"))?).map_err(Error::reading)
+    }
+
+    /// A transfer as it stands.
+    ///
+    /// # Errors
+    /// When the viewer is neither party nor staff, or there is no such transfer.
+    pub async fn transfer(&self, viewer: &Viewer, id: Uuid) -> Result<Transfer, Error> {
+        let row = sqlx::query(concat!(
+            "SELECT ",
+            standing_columns!(),
+            ", EXISTS (SELECT FROM ledger.party p WHERE p.account IN (j.dr, j.cr) AND p.customer = $4) AS own \
+             FROM ledger.journal j ",
+            standing_joins!(),
+            "WHERE j.id = $1 AND j.kind IN ($2, $3)"
+        ))
+        .bind(id)
+        .bind(Kind::Transfer as i16)
+        .bind(Kind::Hold as i16)
+        .bind(viewer.customer())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(Error::reading)?;
+        let row = row.ok_or_else(|| viewer.missing(Resource::Transfer, &id.to_string()))?;
+        if !viewer.sees_all() && !row.try_get("own").map_err(Error::reading)? {
+            return Err(Error::NotPermitted);
+        }
+        transfer(&row).map_err(Error::reading)
+    }
+
+    /// Transfers of one account, or of all accounts of the viewer's customer, newest first, before the one given.
+    ///
+    /// # Errors
+    /// When the viewer may not see the account, or it does not exist.
+    pub async fn transfers(
+        &self,
+        viewer: &Viewer,
+        account: Option<&Named>,
+        before: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Vec<Transfer>, Error> {
+        let accounts = match account {
+            Some(account) => vec![self.find(viewer, account).await?.no],
+            None => self.own_accounts(viewer).await?,
+        };
+        let rows = sqlx::query(concat!(
+            "WITH page AS ( \
+             SELECT DISTINCT x.id FROM unnest($1::bigint[]) a (no) CROSS JOIN LATERAL ( \
+             (SELECT id FROM ledger.journal WHERE dr = a.no AND kind IN ($4, $5) AND id < $2 ORDER BY id DESC LIMIT $3) \
+             UNION ALL \
+             (SELECT id FROM ledger.journal WHERE cr = a.no AND kind IN ($4, $5) AND id < $2 ORDER BY id DESC LIMIT $3)) x \
+             ORDER BY x.id DESC LIMIT $3) SELECT ",
+            standing_columns!(),
+            "FROM page JOIN ledger.journal j ON j.id = page.id ",
+            standing_joins!(),
+            "ORDER BY j.id DESC"
+        ))
+        .bind(accounts)
+        .bind(before.unwrap_or(Uuid::max()))
+        .bind(limit)
+        .bind(Kind::Transfer as i16)
+        .bind(Kind::Hold as i16)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::reading)?;
+        rows.iter().map(transfer).collect::<Result<_, _>>().map_err(Error::reading)
+    }
+
+    async fn own_accounts(&self, viewer: &Viewer) -> Result<Vec<i64>, Error> {
+        sqlx::query_scalar("SELECT account FROM ledger.party WHERE customer = $1")
+            .bind(viewer.customer())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::reading)
+    }
+}
+
+fn transfer(row: &PgRow) -> Result<Transfer, sqlx::Error> {
+    let state = match row.try_get::<Option<i16>, _>("state")? {
+        Some(state) => transfer_state(state)?,
+        None => match kind(row.try_get("kind")?)? {
+            Kind::Transfer | Kind::Post => TransferState::Posted,
+            Kind::Void => TransferState::Voided,
+            Kind::Hold => TransferState::Pending,
+            Kind::Open | Kind::Party => return Err(super::super::rows::corrupt("transfer")),
+        },
+    };
+    Ok(Transfer {
+        id: row.try_get("transfer")?,
+        debit: Party { id: row.try_get("debit_id")?, purpose: purpose(row.try_get("debit_purpose")?)? },
+        credit: Party { id: row.try_get("credit_id")?, purpose: purpose(row.try_get("credit_purpose")?)? },
+        amount: row.try_get("amount")?,
+        currency: currency(row.try_get("currency")?)?,
+        state,
+        reference: row.try_get::<Option<String>, _>("reference")?.unwrap_or_default(),
+        seq: row.try_get("seq")?,
+        booked_at: row.try_get("booked_ms")?,
+    })
+}

@@ -1,0 +1,286 @@
+//! The one writer of a process. Callers put commands into a bounded queue; the writer takes what has gathered while the last
+//! batch was committed, judges it under the head lock and commits it: no timer, the size of a batch follows the load. One
+//! writer is enough, and the best: two would only wait for each other at the head.
+//!
+//! A connection lost at COMMIT leaves the outcome open. The batch is then judged again on a new connection: what was committed is
+//! found in `outcome` (or as an account) and answered from there, what was not is done now. Nobody is answered before that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use chassis::drain::Drain;
+use chassis::health::Health;
+use chassis::metrics::Metrics;
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::numbers::Numbers;
+use super::{batch, connect, link::Link};
+use crate::config;
+use crate::domain::command::Command;
+use crate::domain::judge;
+use crate::domain::verdict::Verdict;
+use crate::error::{Error, is_away};
+
+/// How long a batch is tried again before its callers are told: the longest deadline of a money write.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The first pause after a failure; it doubles up to the longest.
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+/// The longest pause, and so how late a server that is back can be noticed.
+const PAUSE_LONGEST: Duration = Duration::from_millis(500);
+/// How often an idle connection is tried, so that readiness follows the server without a write.
+const PING_EVERY: Duration = Duration::from_secs(2);
+/// How long the writer stays after the word to stop, since the last command: what had arrived by then reaches the queue sooner.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// The callers' side of the writer.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: mpsc::Sender<Submission>,
+    reachable: Arc<AtomicBool>,
+    numbers: Numbers,
+}
+
+/// A command and who waits for its verdict.
+struct Submission {
+    command: Command,
+    reply: oneshot::Sender<Result<Verdict, Error>>,
+}
+
+impl Writer {
+    /// Starts the writer's task.
+    pub(super) fn start(
+        config: &config::Store,
+        drain: &Drain,
+        health: &Health,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
+        let (queue, waiting) = mpsc::channel(config.queue_max);
+        let reachable = Arc::new(AtomicBool::new(true));
+        let numbers = Numbers::register(metrics);
+        let task = Task {
+            options: connect::writer(config)?,
+            batch_max: config.batch_max,
+            timeout: config.timeout(),
+            waiting,
+            link: None,
+            commit_sent: false,
+            reachable: Arc::clone(&reachable),
+            health: health.clone(),
+            numbers: numbers.clone(),
+        };
+        drain.spawn("writer", task.run(drain.clone()));
+        Ok(Self { queue, reachable, numbers })
+    }
+
+    /// Has a command judged and committed with the next batch.
+    pub(super) async fn submit(&self, command: Command) -> Result<Verdict, Error> {
+        // Whoever comes while the server is away is told at once, instead of waiting for a deadline.
+        if !self.reachable.load(Ordering::Relaxed) {
+            return Err(Error::NotDone);
+        }
+        let (reply, verdict) = oneshot::channel();
+        self.queue.try_send(Submission { command, reply }).map_err(|refused| match refused {
+            TrySendError::Full(_) => {
+                self.numbers.refused_full();
+                Error::QueueFull
+            }
+            TrySendError::Closed(_) => Error::NotDone,
+        })?;
+        // The writer answers everyone it has taken; it ends without an answer only if the process is being torn down.
+        verdict.await.unwrap_or(Err(Error::OutcomeUnknown))
+    }
+}
+
+struct Task {
+    options: PgConnectOptions,
+    batch_max: usize,
+    timeout: Duration,
+    waiting: mpsc::Receiver<Submission>,
+    link: Option<Link>,
+    /// Whether the last attempt came as far as sending its COMMIT.
+    commit_sent: bool,
+    reachable: Arc<AtomicBool>,
+    health: Health,
+    numbers: Numbers,
+}
+
+/// Why a batch has no verdicts.
+enum Failed {
+    /// The server refused it for a reason that trying again does not cure.
+    Refused(sqlx::Error),
+    /// The server stayed away; `unknown` when a COMMIT may have arrived.
+    Away { unknown: bool },
+}
+
+impl Task {
+    async fn run(mut self, drain: Drain) {
+        let mut batch = Vec::new();
+        loop {
+            self.connect_if_needed(&drain).await;
+            let quiet = if drain.is_stopping() { LINGER } else { PING_EVERY };
+            let stopping = async {
+                // Wakes a writer that waits for its next ping; afterwards the shorter wait holds.
+                if drain.is_stopping() { std::future::pending().await } else { drain.stopping().await }
+            };
+            tokio::select! {
+                biased;
+                taken = self.waiting.recv_many(&mut batch, self.batch_max) => {
+                    if taken == 0 {
+                        return;
+                    }
+                    self.settle(std::mem::take(&mut batch)).await;
+                }
+                () = stopping => {}
+                () = sleep(quiet) => {
+                    if drain.is_stopping() {
+                        return;
+                    }
+                    self.ping().await;
+                }
+            }
+        }
+    }
+
+    /// Answers everyone in the batch. A batch that the server refuses is halved until the command at fault stands alone, so that
+    /// it cannot take its neighbours with it.
+    async fn settle(&mut self, batch: Vec<Submission>) {
+        let mut work = vec![batch];
+        while let Some(mut batch) = work.pop() {
+            match self.persist(&mut batch).await {
+                Ok(verdicts) => {
+                    for (submission, verdict) in batch.into_iter().zip(verdicts) {
+                        // A caller that is gone learns the verdict when it comes back with the same key.
+                        let _ = submission.reply.send(Ok(verdict));
+                    }
+                }
+                Err(Failed::Refused(error)) if batch.len() > 1 => {
+                    tracing::error!(error = %error, writes = batch.len(), "batch refused by the store; halving it");
+                    let tail = batch.split_off(batch.len() / 2);
+                    work.extend([tail, batch]);
+                }
+                Err(Failed::Refused(error)) => {
+                    if let Some(submission) = batch.pop() {
+                        let _ = submission.reply.send(Err(Error::Store(error)));
+                    }
+                }
+                Err(Failed::Away { unknown }) => {
+                    for submission in batch {
+                        let error = if unknown { Error::OutcomeUnknown } else { Error::NotDone };
+                        let _ = submission.reply.send(Err(error));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tries the batch until it is committed, refused, or nobody waits any more. Whoever has left before a try is not judged.
+    async fn persist(&mut self, batch: &mut Vec<Submission>) -> Result<Vec<Verdict>, Failed> {
+        let give_up = Instant::now() + PATIENCE;
+        let mut pause = PAUSE_FIRST;
+        let mut unknown = false;
+        loop {
+            batch.retain(|submission| !submission.reply.is_closed());
+            if batch.is_empty() {
+                return Ok(Vec::new());
+            }
+            let begun = Instant::now();
+            let error = match self.bounded_attempt(batch).await {
+                Ok(verdicts) => {
+                    self.numbers.batch(batch.len(), begun.elapsed());
+                    self.set_reachable(true);
+                    return Ok(verdicts);
+                }
+                Err(error) => error,
+            };
+            unknown |= self.commit_sent;
+            if is_away(&error) {
+                tracing::warn!(error = %error, unknown, writes = batch.len(), "the store went away in mid-batch");
+                self.link = None;
+                self.set_reachable(false);
+            } else if !self.recover(&error).await {
+                return Err(Failed::Refused(error));
+            }
+            if Instant::now() + pause > give_up {
+                return Err(Failed::Away { unknown });
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_LONGEST);
+        }
+    }
+
+    async fn bounded_attempt(&mut self, batch: &[Submission]) -> Result<Vec<Verdict>, sqlx::Error> {
+        self.commit_sent = false;
+        match timeout(self.timeout, self.attempt(batch)).await {
+            Ok(result) => result,
+            Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    async fn attempt(&mut self, batch: &[Submission]) -> Result<Vec<Verdict>, sqlx::Error> {
+        let link = match &mut self.link {
+            Some(link) => link,
+            None => self.link.insert(Link::connect(&self.options).await?),
+        };
+        let commands = || batch.iter().map(|submission| &submission.command);
+        let connection = link.begin().await?;
+        let view = batch::open(connection, commands()).await?;
+        let head = view.head;
+        let judged = judge::judge(view, commands());
+        if !judged.is_empty() {
+            batch::write(connection, head, &judged).await?;
+        }
+        self.commit_sent = !judged.is_empty();
+        link.commit(!self.waiting.is_empty()).await?;
+        Ok(judged.verdicts)
+    }
+
+    /// Whether the batch may be tried again on the same connection: another transaction was in the way.
+    async fn recover(&mut self, error: &sqlx::Error) -> bool {
+        let conflict = error.as_database_error().and_then(|database| database.code());
+        // Serialization failure, deadlock, lock not available.
+        let conflict = conflict.is_some_and(|code| ["40001", "40P01", "55P03"].contains(&&*code));
+        let rolled_back = match &mut self.link {
+            Some(link) => matches!(timeout(self.timeout, link.rollback()).await, Ok(Ok(()))),
+            None => false,
+        };
+        if !rolled_back {
+            self.link = None;
+        }
+        conflict
+    }
+
+    async fn connect_if_needed(&mut self, drain: &Drain) {
+        let mut pause = PAUSE_FIRST;
+        while self.link.is_none() && !drain.is_stopping() {
+            match timeout(self.timeout, Link::connect(&self.options)).await {
+                Ok(Ok(link)) => {
+                    self.link = Some(link);
+                    self.set_reachable(true);
+                    return;
+                }
+                Ok(Err(error)) => tracing::warn!(error = %error, "the store cannot be reached"),
+                Err(_) => tracing::warn!("the store does not answer"),
+            }
+            self.set_reachable(false);
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_LONGEST);
+        }
+    }
+
+    async fn ping(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        if !matches!(timeout(self.timeout, link.ping()).await, Ok(Ok(()))) {
+            tracing::warn!("the store went away");
+            self.link = None;
+        }
+    }
+
+    fn set_reachable(&self, reachable: bool) {
+        self.reachable.store(reachable, Ordering::Relaxed);
+        self.health.set_ready("store", reachable);
+    }
+}

@@ -1,0 +1,228 @@
+//! A bank on a test's own server: accounts, people, and the words tests speak. Also the checks that hold after whatever was
+//! done to it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chassis::drain::Drain;
+use chassis::health::Health;
+use chassis::metrics::Metrics;
+use sqlx::PgConnection;
+use svc_ledger::domain::account::{Amount, Purpose, house_account};
+use svc_ledger::domain::command::{
+    Action, Actor, Command, Detail, Open, Request, Resolution, Resolve, Transfer,
+};
+use svc_ledger::domain::currency::Currency;
+use svc_ledger::domain::request::{BodyHash, Key, Operation, Scope};
+use svc_ledger::domain::verdict::{self, Verdict};
+use svc_ledger::error::Error;
+use svc_ledger::store::Store;
+use svc_ledger::store::read::{Named, Viewer};
+use uuid::Uuid;
+
+use crate::postgres::Postgres;
+
+/// A ledger and the process parts it stands on.
+pub struct Bank {
+    pub store: Store,
+    pub drain: Drain,
+    pub health: Health,
+}
+
+/// The currency of these tests.
+pub fn eur() -> Currency {
+    Currency::parse("EUR").unwrap()
+}
+
+/// A customer, by name.
+pub fn customer(name: &str) -> Actor {
+    Actor { scope: Scope::of(&format!("subject:test:{name}")), staff: false, customer: Some(name.to_owned()) }
+}
+
+/// A member of staff, by name.
+pub fn staff(name: &str) -> Actor {
+    Actor { scope: Scope::of(&format!("subject:test:{name}")), staff: true, customer: None }
+}
+
+/// A transfer to be.
+#[derive(Clone)]
+pub struct Move {
+    pub from: Uuid,
+    pub to: Uuid,
+    pub amount: i64,
+    pub pending: bool,
+    pub reference: &'static str,
+}
+
+/// A direct transfer without a text.
+pub fn direct(from: Uuid, to: Uuid, amount: i64) -> Move {
+    Move { from, to, amount, pending: false, reference: "" }
+}
+
+/// A hold without a text.
+pub fn hold(from: Uuid, to: Uuid, amount: i64) -> Move {
+    Move { pending: true, ..direct(from, to, amount) }
+}
+
+pub fn settlement() -> Uuid {
+    house_account(Purpose::Settlement, eur())
+}
+
+pub fn named(id: Uuid) -> Named {
+    Named { id, name: id.to_string() }
+}
+
+impl Bank {
+    /// A ledger on `server` with the bank's own accounts in euro.
+    pub async fn on(server: &Postgres) -> Self {
+        let (drain, health) = (Drain::default(), Health::default());
+        let store = Store::start(&server.config(), &drain, &health, &Metrics::default()).await.unwrap();
+        svc_ledger::open_house_accounts(&store, &[eur()]).await.unwrap();
+        Self { store, drain, health }
+    }
+
+    /// Opens an account of a customer.
+    pub async fn open(&self, owner: &str, floor: i64) -> Uuid {
+        let id = Uuid::new_v4();
+        let verdict = self.submit(customer(owner), open_action(id, owner, floor)).await.unwrap();
+        assert!(matches!(verdict, Verdict::Opened(account) if account.id == id && account.version == 1));
+        id
+    }
+
+    pub async fn submit(&self, actor: Actor, action: Action) -> Result<Verdict, Error> {
+        self.store.submit(Command { actor, nonce: rand::random(), action }).await
+    }
+
+    pub async fn transfer(&self, actor: Actor, key: &str, transfer: &Move) -> Result<Verdict, Error> {
+        let action = transfer_action(&actor, key, transfer);
+        self.submit(actor, action).await
+    }
+
+    pub async fn resolve(
+        &self,
+        actor: Actor,
+        key: &str,
+        transfer: Uuid,
+        resolution: Resolution,
+    ) -> Result<Verdict, Error> {
+        let key = Key { scope: actor.scope, request_id: key.to_owned() };
+        let body = BodyHash::new(resolution.operation(), &key, &[transfer.as_bytes()]);
+        let action = Action::Resolve(Request { key, body }, Resolve { transfer, resolution });
+        self.submit(actor, action).await
+    }
+
+    /// Money enters: held by one member of staff, posted by another.
+    pub async fn fund(&self, account: Uuid, amount: i64) {
+        let key = Uuid::new_v4().to_string();
+        let held = self.transfer(staff("anna"), &key, &hold(settlement(), account, amount)).await.unwrap();
+        let posted = self.resolve(staff("bert"), &key, booked(held).id, Resolution::Post).await.unwrap();
+        assert!(matches!(posted, Verdict::Recorded(_)), "{posted:?}");
+    }
+
+    /// Posted balance and available balance.
+    pub async fn balance(&self, account: Uuid) -> (i64, i64) {
+        let balance = self.store.balance(&Viewer::Staff, &named(account)).await.unwrap();
+        (balance.posted, balance.available)
+    }
+
+    /// Stops the ledger as SIGTERM would.
+    pub async fn stop(self) {
+        self.drain.stop();
+        assert!(self.drain.finished(Duration::from_secs(10)).await);
+    }
+}
+
+pub fn open_action(id: Uuid, owner: &str, floor: i64) -> Action {
+    Action::Open(Open {
+        id,
+        currency: eur(),
+        purpose: Purpose::Customer,
+        floor: Some(floor),
+        customers: vec![owner.to_owned()],
+        state_revision: 1,
+    })
+}
+
+fn transfer_action(actor: &Actor, key: &str, transfer: &Move) -> Action {
+    let key = Key { scope: actor.scope, request_id: key.to_owned() };
+    let fields: [&[u8]; 5] = [
+        transfer.from.as_bytes(),
+        transfer.to.as_bytes(),
+        &transfer.amount.to_be_bytes(),
+        transfer.reference.as_bytes(),
+        &[u8::from(transfer.pending)],
+    ];
+    let body = BodyHash::new(Operation::Transfer, &key, &fields);
+    let detail = Detail::new(transfer.reference.to_owned(), rand::random());
+    let amount = Amount::new(transfer.amount).unwrap();
+    let (debit, credit, pending) = (transfer.from, transfer.to, transfer.pending);
+    Action::Transfer(
+        Request { key, body },
+        Transfer { debit, credit, amount, currency: eur(), pending, detail },
+    )
+}
+
+/// The transfer of a verdict that must have one.
+pub fn booked(verdict: Verdict) -> verdict::Transfer {
+    match verdict {
+        Verdict::Booked(transfer) => transfer,
+        other => panic!("not booked: {other:?}"),
+    }
+}
+
+/// Whether the condition came to hold within a generous time.
+pub async fn eventually(mut condition: impl AsyncFnMut() -> bool) -> bool {
+    for _ in 0..1_000 {
+        if condition().await {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
+/// What must hold whatever has happened: money is neither made nor lost, versions have no gaps, every balance is that of the
+/// last row about it, no customer's balance is below its floor at any version, and the chain leads from its first row to the
+/// head.
+pub async fn check_invariants(bank: &Bank, root: &mut PgConnection) {
+    let (posted, pending): (Option<i64>, Option<i64>) = sqlx::query_as(
+        "SELECT sum(cr_posted - dr_posted)::bigint, sum(cr_pending - dr_pending)::bigint FROM ledger.account",
+    )
+    .fetch_one(&mut *root)
+    .await
+    .unwrap();
+    assert_eq!((posted, pending), (Some(0), Some(0)), "money was made or lost");
+    type Side = (i64, i64, i64, i64, i64, Option<i64>);
+    let sides: Vec<Side> = sqlx::query_as(
+        "SELECT dr, dr_version, dr_posted, dr_held, dr_expected, floor FROM ledger.journal WHERE dr IS NOT NULL \
+         UNION ALL \
+         SELECT cr, cr_version, cr_posted, cr_held, cr_expected, NULL FROM ledger.journal WHERE kind <> 4 ORDER BY 1, 2",
+    )
+    .fetch_all(&mut *root)
+    .await
+    .unwrap();
+    let mut last: HashMap<i64, Side> = HashMap::new();
+    for side in sides {
+        let (account, version, posted, held, _, floor) = side;
+        assert_eq!(version, last.get(&account).map_or(0, |last| last.1) + 1, "account {account}");
+        assert!(floor.is_none_or(|floor| posted - held >= floor), "account {account} at version {version}");
+        last.insert(account, side);
+    }
+    let accounts: Vec<(i64, i64, i64, i64, i64)> = sqlx::query_as(
+        "SELECT no, version, cr_posted - dr_posted, dr_pending, cr_pending FROM ledger.account",
+    )
+    .fetch_all(&mut *root)
+    .await
+    .unwrap();
+    for (no, version, posted, held, expected) in accounts {
+        let (_, last_version, last_posted, last_held, last_expected, _) = last[&no];
+        assert_eq!(
+            (version, posted, held, expected),
+            (last_version, last_posted, last_held, last_expected),
+            "{no}"
+        );
+    }
+    let rows: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM ledger.journal").fetch_one(&mut *root).await.unwrap();
+    assert_eq!(bank.store.verify_chain(Some(1)).await.unwrap(), rows);
+}
