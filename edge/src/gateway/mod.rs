@@ -235,7 +235,10 @@ impl ProxyHttp for Gateway {
         _error: &pingora::Error,
         _context: &mut Context,
     ) -> FailToProxy {
-        session.shutdown().await;
+        // An HTTP/2 stream is reset when it is dropped, after what was written; an explicit reset would overtake that.
+        if !session.is_http2() {
+            session.shutdown().await;
+        }
         FailToProxy { error_code: 0, can_reuse_downstream: false }
     }
 

@@ -110,7 +110,7 @@ async fn a_foreign_service_is_served_by_configuration_alone(rest: &Rest) {
 }
 
 async fn the_log_says_what_happened_and_nothing_private(world: &World) {
-    world.until("the log is written", || world.access_log().len() >= 40).await;
+    world.until("the log is written", || world.access_log().len() >= 37).await;
     let lines = world.access_log();
     let get = lines.iter().find(|line| line["route"] == "/v1/notes/{note_id}").unwrap();
     assert_eq!(get["rpc"], "echo.v1.EchoService/GetNote", "{get}");
