@@ -145,9 +145,11 @@ impl Mesh {
         self.start_all(|part| !part.is_workload()).await
     }
 
-    /// Starts the wanted workloads, side by side: each waits for what it needs by itself.
+    /// Starts the wanted services, side by side, and then the edge, whose first look at them then finds them well. A service
+    /// needs no edge to be ready, only to call another.
     pub async fn start_workloads(&self) -> Result<()> {
-        self.start_all(Part::is_workload).await
+        self.start_all(|part| part.is_workload() && part != Part::Edge).await?;
+        self.start_all(|part| part == Part::Edge).await
     }
 
     async fn start_all(&self, which: impl Fn(Part) -> bool) -> Result<()> {
@@ -200,7 +202,11 @@ impl Mesh {
     pub async fn stop(&self, part: Part) -> Result<()> {
         self.unhost(part);
         self.site.children.ask_to_stop(part);
-        let in_time = self.gone(part, STOP_LONGEST).await;
+        let in_time = if part == Part::Mongo {
+            mongo::stop(&self.site).await
+        } else {
+            self.gone(part, STOP_LONGEST).await
+        };
         if in_time.is_err() {
             self.kill(part).await?;
         }

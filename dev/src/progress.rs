@@ -43,7 +43,7 @@ pub(crate) fn ready_page(mesh: &Mesh, demo: Option<&Demo>) {
         folder = mesh.folder().display(),
     );
     if let Some(demo) = demo {
-        let curl = format!("curl --cacert {ca} -H \"Authorization: Bearer $TOKEN\"");
+        let curl = format!("curl -sS -w '\\n' --cacert {ca} -H \"Authorization: Bearer $TOKEN\"");
         page += &format!(
             "\nThen:\n\n  \
              {curl} {url}/v1/customers/{customer}/accounts\n  \

@@ -3,9 +3,8 @@
 
 use crate::demo;
 use crate::mesh::{self, Mesh, Setup};
-use crate::part::Part;
 use crate::progress::{self, Progress};
-use crate::supervisor::last_line;
+use crate::supervisor::last_words;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Runs a mesh until SIGINT or SIGTERM. The binaries are beside this program unless told otherwise.
 #[must_use]
 pub fn main(binaries: Option<PathBuf>, folder: &Path, with_demo: bool) -> ExitCode {
-    let run = || -> Result<()> {
+    let run = || -> Result<ExitCode> {
         let binaries = match binaries {
             Some(folder) => folder,
             None => std::env::current_exe()?.parent().context("this program is in no folder")?.to_owned(),
@@ -26,33 +25,29 @@ pub fn main(binaries: Option<PathBuf>, folder: &Path, with_demo: bool) -> ExitCo
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(up_to_the_end(&binaries, folder, with_demo))
     };
-    exit_code(run())
+    run().unwrap_or_else(|error| failed(&error))
 }
 
 /// Wipes a state folder.
 #[must_use]
 pub fn reset(folder: &Path) -> ExitCode {
-    exit_code(mesh::reset(folder))
+    mesh::reset(folder).map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
 }
 
 /// Writes the contract's descriptor set.
 #[must_use]
 pub fn descriptors(path: &Path) -> ExitCode {
     let written = std::fs::write(path, proto::DESCRIPTOR_SET);
-    exit_code(written.with_context(|| format!("cannot write {}", path.display())))
+    let written = written.with_context(|| format!("cannot write {}", path.display()));
+    written.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
 }
 
-fn exit_code(outcome: Result<()>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            progress::fail(&error);
-            ExitCode::FAILURE
-        }
-    }
+fn failed(error: &anyhow::Error) -> ExitCode {
+    progress::fail(error);
+    ExitCode::FAILURE
 }
 
-async fn up_to_the_end(binaries: &Path, folder: &Path, with_demo: bool) -> Result<()> {
+async fn up_to_the_end(binaries: &Path, folder: &Path, with_demo: bool) -> Result<ExitCode> {
     let progress = Progress::start();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -64,12 +59,11 @@ async fn up_to_the_end(binaries: &Path, folder: &Path, with_demo: bool) -> Resul
     };
     // The reason first: stopping may take a while.
     if let Err(error) = &outcome {
-        progress.say(&format!("stopping: {error:#}"));
-    } else {
-        progress.say("stopping the edge, the services and the stores");
+        progress::fail(error);
     }
-    let stopped = mesh.stop_all().await;
-    outcome.and(stopped)
+    progress.say("stopping the edge, the services and the stores");
+    mesh.stop_all().await?;
+    Ok(if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Starts everything and watches it. Returns only when something goes wrong.
@@ -103,12 +97,7 @@ async fn watch(mesh: &Mesh) -> Result<()> {
     loop {
         tokio::time::sleep(LOOK).await;
         if let Some((part, status)) = mesh.ended() {
-            bail!("{part} has died ({status}): {}", epitaph(mesh, part));
+            bail!("{part} has died, {status}{}", last_words(&mesh.log_path(part)));
         }
     }
-}
-
-fn epitaph(mesh: &Mesh, part: Part) -> String {
-    let log = mesh.log_path(part);
-    format!("{} (see {})", last_line(&log), log.display())
 }

@@ -6,7 +6,7 @@ use crate::pki::Pki;
 use crate::ports::Ports;
 use crate::secrets::Secrets;
 use crate::state::State;
-use crate::supervisor::{Launch, Supervisor, last_line};
+use crate::supervisor::{Launch, Supervisor, last_words};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -45,16 +45,11 @@ impl Site {
                 return Ok(());
             }
             if self.children.has_ended(part) {
-                bail!("{part} did not start: {} (see {})", last_line(&log), log.display());
+                bail!("{part} did not start{}", last_words(&log));
             }
             if Instant::now() >= deadline {
                 self.children.kill(part);
-                bail!(
-                    "{part} is not ready after {} s: {} (see {})",
-                    READY_LONGEST.as_secs(),
-                    last_line(&log),
-                    log.display()
-                );
+                bail!("{part} is not ready after {} s{}", READY_LONGEST.as_secs(), last_words(&log));
             }
             tokio::time::sleep(READY_POLL).await;
         }

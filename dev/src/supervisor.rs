@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -70,7 +70,7 @@ impl Supervisor {
     }
 
     /// Starts a process with its output appended to `log`.
-    pub fn start(&self, part: Part, launch: Launch, log: &std::path::Path) -> Result<()> {
+    pub fn start(&self, part: Part, launch: Launch, log: &Path) -> Result<()> {
         let mut children = self.children();
         if children.contains_key(&part) {
             bail!("{part} is running already");
@@ -209,21 +209,36 @@ fn command(launch: &Launch) -> Command {
     command
 }
 
-/// What a dead process said last: the last line of its log that is not empty, shortened.
+/// What a dead process said last, and where to read on. Of a log line only a complaint is worth repeating: a process that was
+/// killed has usually said something cheerful before.
 #[must_use]
-pub fn last_line(log: &std::path::Path) -> String {
+pub fn last_words(log: &Path) -> String {
     const LENGTH_MAX: usize = 400;
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no output");
-    line.chars().take(LENGTH_MAX).collect()
+    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let words = match serde_json::from_str::<serde_json::Value>(line) {
+        Err(_) => line.to_owned(),
+        Ok(line) => {
+            let field = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+            let complains = matches!(line["level"].as_str(), Some("ERROR" | "WARN"));
+            if complains {
+                format!("{} {}", field("message"), field("error")).trim().to_owned()
+            } else {
+                String::new()
+            }
+        }
+    };
+    let words: String = words.chars().take(LENGTH_MAX).collect();
+    let separator = if words.is_empty() { "" } else { ": " };
+    format!("{separator}{words} (see {})", log.display())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sleeper(folder: &std::path::Path) -> Launch {
+    fn sleeper(folder: &Path) -> Launch {
         Launch {
             program: "/bin/sleep".into(),
             arguments: vec!["600".into()],
@@ -259,6 +274,21 @@ mod tests {
         children.start(Part::Edge, sleeper(folder.path()), &state.log("sleep")).unwrap();
         let pid = children.pid(Part::Edge).unwrap();
         drop(children);
-        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    #[test]
+    fn only_complaints_are_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        for (text, expect) in [
+            ("starting\ncannot bind port 1\n\n", ": cannot bind port 1"),
+            ("{\"level\":\"ERROR\",\"message\":\"failed\",\"error\":\"no route\"}\n", ": failed no route"),
+            ("{\"level\":\"INFO\",\"message\":\"serving\"}\n", ""),
+            ("", ""),
+        ] {
+            fs::write(&log, text).unwrap();
+            assert_eq!(last_words(&log), format!("{expect} (see {})", log.display()));
+        }
     }
 }

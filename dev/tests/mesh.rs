@@ -1,5 +1,6 @@
 //! The stores and the issuer as a mesh starts them: closed to strangers, alive again after a kill, gone in the end. The
 //! workloads are the end-to-end suite's matter.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
 use bson::doc;
 use dev::ports::loopback;
