@@ -18,11 +18,14 @@ run: bootstrap ## Start the whole mesh with demo data; Ctrl-C stops it
 reset: ## Wipe the data, keys and logs of `make run`
 	@if [ -x $(TARGET)/release/dev ]; then $(TARGET)/release/dev reset; else rm -rf .state/mesh; fi
 
+# The end-to-end suite is one binary that starts one mesh for all its tests, so it is not run a process a test. Every step names
+# the whole workspace: cargo then chooses the same features each time and builds nothing twice.
 .PHONY: test
 test: bootstrap ## Run every test, end to end included
-	@cargo build --locked --workspace --bins
+	@cargo build --locked --workspace --bins --tests
 	@if cargo nextest --version >/dev/null 2>&1; \
-	then cargo nextest run --locked --workspace --no-fail-fast; \
+	then cargo nextest run --locked --workspace --no-fail-fast -E 'not (package(e2e) and binary(mesh))'; \
+	     cargo test --locked --workspace --test mesh; \
 	else cargo test --locked --workspace --no-fail-fast; fi
 
 .PHONY: lint
