@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use chassis::error::{Failure as _, Kind};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
@@ -17,8 +18,8 @@ use crate::error::Error;
 use crate::ledger::{Ledger, LedgerError};
 use crate::store::{Pending, Store};
 
-/// Openings that one sweep looks at. What is beyond them is older by one sweep at the next.
-const SWEEP_MAX: usize = 200;
+/// Openings that a sweep reads at once. It reads on only while the ledger answers.
+const PAGE: usize = 200;
 /// Openings driven on at once by a sweep: a backlog after an outage must not take the ledger's capacity from payments.
 const DRIVEN_MAX: usize = 8;
 /// Pauses between the tries of the RPC that asked: the ledger is usually back in one of the first.
@@ -43,10 +44,12 @@ pub enum Stuck {
 
 impl Stuck {
     /// Whether trying again soon gets nowhere.
-    pub const fn needs_a_person(&self) -> bool {
+    pub fn needs_a_person(&self) -> bool {
         match self {
             Self::Ledger(LedgerError::Refused(_)) | Self::Missing => true,
-            Self::Ledger(LedgerError::Later(_)) | Self::Store(_) => false,
+            Self::Ledger(LedgerError::Later(_)) => false,
+            // An item that cannot be read, or a write that the table will never take.
+            Self::Store(error) => matches!(error.kind(), Kind::Internal),
         }
     }
 }
@@ -129,41 +132,50 @@ impl Saga {
     }
 
     async fn sweep_once(&self, refused: &mut Refused) -> Result<(), Error> {
-        let pending = self.store.openings(SWEEP_MAX).await?;
-        self.waiting.set(i64::try_from(pending.len()).unwrap_or(i64::MAX));
-        refused.forget_all_but(&pending);
-        let (now, instant) = (clock::now(), Instant::now());
-        let due: Vec<AccountId> = pending
-            .iter()
-            .filter(|pending| {
-                is_left_behind(pending, now, self.config.grace_ms) && refused.may_try(pending.id, instant)
-            })
-            .map(|pending| pending.id)
-            .collect();
-        for group in due.chunks(DRIVEN_MAX) {
-            let tries = group.iter().map(|id| async { (*id, self.advance(*id).await) });
-            let mut any_judged = false;
-            for (id, outcome) in futures::future::join_all(tries).await {
-                match outcome {
-                    Ok(account) => {
-                        any_judged = true;
-                        tracing::info!(account_id = %id, active = account.state == AccountState::Active, "opening resumed");
-                    }
-                    Err(stuck) => {
-                        report(id, &stuck);
-                        if stuck.needs_a_person() {
-                            any_judged = true;
-                            refused.put_off(id, Instant::now(), millis(self.config.refused_ms));
-                        }
-                    }
+        let mut seen: Vec<Pending> = Vec::new();
+        loop {
+            let (page, more) = self.store.openings(seen.last().map(|last| last.id), PAGE).await?;
+            let (now, instant) = (clock::now(), Instant::now());
+            let due = page.iter().filter(|pending| is_left_behind(pending, now, self.config.grace_ms));
+            let due: Vec<AccountId> =
+                due.map(|pending| pending.id).filter(|id| refused.may_try(*id, instant)).collect();
+            seen.extend(page);
+            self.waiting.set(i64::try_from(seen.len()).unwrap_or(i64::MAX));
+            for group in due.chunks(DRIVEN_MAX) {
+                if !self.advance_all(group, refused).await {
+                    // The ledger, the edge or the table is away: the others would only hear the same.
+                    return Ok(());
                 }
             }
-            if !any_judged {
-                // The ledger, the edge or the table is away: the others would only hear the same.
+            if !more {
                 break;
             }
         }
+        refused.forget_all_but(&seen);
         Ok(())
+    }
+
+    /// One try at each. Returns whether anybody judged any of them.
+    async fn advance_all(&self, ids: &[AccountId], refused: &mut Refused) -> bool {
+        let tries = ids.iter().map(|id| async { (*id, self.advance(*id).await) });
+        let mut judged = false;
+        for (id, outcome) in futures::future::join_all(tries).await {
+            match outcome {
+                Ok(account) => {
+                    judged = true;
+                    let active = account.state == AccountState::Active;
+                    tracing::info!(account_id = %id, active, "opening resumed");
+                }
+                Err(stuck) => {
+                    report(id, &stuck);
+                    if stuck.needs_a_person() {
+                        judged = true;
+                        refused.put_off(id, Instant::now(), millis(self.config.refused_ms));
+                    }
+                }
+            }
+        }
+        judged
     }
 }
 

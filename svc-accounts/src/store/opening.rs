@@ -35,16 +35,25 @@ pub struct Unopened {
 }
 
 impl Store {
-    /// Accounts that wait, the oldest first.
-    pub async fn openings(&self, limit: usize) -> Result<Vec<Pending>, Error> {
-        let range = Range { partition: OPENING.to_owned(), prefix: Some(ACCOUNT_PREFIX), after: None, limit };
-        let (items, _more) = self.range(range).await?;
+    /// Accounts that wait, the oldest first, and whether there are more.
+    pub async fn openings(
+        &self,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> Result<(Vec<Pending>, bool), Error> {
+        let range = Range {
+            partition: OPENING.to_owned(),
+            prefix: Some(ACCOUNT_PREFIX),
+            after: after.map(Key::opening),
+            limit,
+        };
+        let (items, more) = self.range(range).await?;
         let pending = |item: &Item| {
             let item = Reader(item);
             let id = item.sort_id(ACCOUNT_PREFIX, AccountId::parse)?;
             Ok(Pending { id, since: UnixMillis::new(item.number("create_time")?) })
         };
-        items.iter().map(pending).collect()
+        Ok((items.iter().map(pending).collect::<Result<_, Error>>()?, more))
     }
 
     /// The account with its holders.

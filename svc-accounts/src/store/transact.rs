@@ -41,6 +41,7 @@ impl Refused {
 }
 
 /// Why DynamoDB cancelled a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Cancelled {
     Refused(Refused),
     Conflict,
@@ -133,27 +134,62 @@ impl Store {
     }
 }
 
-/// `None` for errors other than a cancelled transaction. A conflict outweighs a refused condition, because the condition
-/// may have been refused by what the other transaction is about to take back.
+/// `None` for errors other than a cancelled transaction.
 fn cancelled(operation: &'static str, error: &SdkError<TransactWriteItemsError>) -> Option<Cancelled> {
-    let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
-    else {
-        let in_progress = error
-            .as_service_error()
-            .is_some_and(TransactWriteItemsError::is_transaction_in_progress_exception);
-        return in_progress.then_some(Cancelled::Conflict);
-    };
-    let codes: Vec<&str> =
-        cancelled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or("None")).collect();
-    let passing = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
-    if codes.iter().any(|code| passing.contains(code)) {
-        return Some(Cancelled::Conflict);
+    let error = error.as_service_error()?;
+    if let TransactWriteItemsError::TransactionCanceledException(cancelled) = error {
+        let reasons = cancelled.cancellation_reasons().iter();
+        return Some(judge(
+            operation,
+            &reasons.map(|reason| reason.code().unwrap_or("None")).collect::<Vec<_>>(),
+        ));
+    }
+    error.is_transaction_in_progress_exception().then_some(Cancelled::Conflict)
+}
+
+/// Reads the reasons of a cancelled transaction, one for each step. A conflict outweighs a refused condition, because the
+/// condition may have been refused by what the other transaction is about to take back.
+fn judge(operation: &'static str, codes: &[&str]) -> Cancelled {
+    const PASSING: [&str; 3] = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+    if codes.iter().any(|code| PASSING.contains(code)) {
+        return Cancelled::Conflict;
     }
     let refused: Vec<bool> = codes.iter().map(|code| *code == "ConditionalCheckFailed").collect();
     if refused.contains(&true) {
-        return Some(Cancelled::Refused(Refused(refused)));
+        return Cancelled::Refused(Refused(refused));
     }
     // Codes only: the messages beside them may quote items.
-    let fault = Fault { operation, code: "cancelled".to_owned(), message: codes.join(", ") };
-    Some(Cancelled::Other(fault))
+    Cancelled::Other(Fault { operation, code: "cancelled".to_owned(), message: codes.join(", ") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The local engine never has two transactions at once, so that conflicts are told here.
+    #[test]
+    fn a_conflict_is_tried_again_and_a_refused_condition_is_an_answer() {
+        let refused = |steps: &[bool]| Cancelled::Refused(Refused(steps.to_vec()));
+        for (codes, expect) in [
+            (["None", "ConditionalCheckFailed"].as_slice(), refused(&[false, true])),
+            (&["ConditionalCheckFailed", "ConditionalCheckFailed"], refused(&[true, true])),
+            (&["TransactionConflict", "None"], Cancelled::Conflict),
+            (&["ConditionalCheckFailed", "TransactionConflict"], Cancelled::Conflict),
+            (&["None", "ThrottlingError"], Cancelled::Conflict),
+            (&["None", "ProvisionedThroughputExceeded"], Cancelled::Conflict),
+        ] {
+            assert_eq!(judge("Test", codes), expect, "{codes:?}");
+        }
+        let other = judge("Test", &["None", "ItemCollectionSizeLimitExceeded"]);
+        assert!(
+            matches!(&other, Cancelled::Other(fault) if fault.message.contains("ItemCollection")),
+            "{other:?}"
+        );
+    }
+
+    #[test]
+    fn a_step_beyond_the_reasons_is_not_refused() {
+        let refused = Refused(vec![false, true]);
+        assert_eq!([0, 1, 2].map(|step| refused.at(step)), [false, true, false]);
+    }
 }

@@ -38,7 +38,7 @@ async fn becomes_active(process: &Process, id: AccountId) {
         account.state == AccountState::Active
     })
     .await;
-    assert_eq!(process.rpc.store.openings(10).await.expect("read"), []);
+    assert_eq!(process.rpc.store.openings(None, 10).await.expect("read").0, []);
 }
 
 #[tokio::test]

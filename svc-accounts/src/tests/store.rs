@@ -174,7 +174,7 @@ async fn an_account_is_written_whole_or_not_at_all() {
     let found = store.accounts(&[first.id, twin.id]).await.expect("read");
     assert_eq!(found.into_keys().collect::<Vec<_>>(), [first.id]);
     let waiting: Vec<AccountId> =
-        store.openings(10).await.expect("read").iter().map(|pending| pending.id).collect();
+        store.openings(None, 10).await.expect("read").0.iter().map(|pending| pending.id).collect();
     assert_eq!(waiting, [first.id]);
 
     // Only the first of two activations writes, and what it writes takes the account off the list.
@@ -183,7 +183,7 @@ async fn an_account_is_written_whole_or_not_at_all() {
     assert_eq!(one.expect("written"), Some(active.clone()));
     assert_eq!(two.expect("found written"), Some(active.clone()));
     assert_eq!(store.account(first.id).await.expect("read"), Some(active));
-    assert_eq!(store.openings(10).await.expect("read"), []);
+    assert_eq!(store.openings(None, 10).await.expect("read").0, []);
 }
 
 #[tokio::test]
