@@ -71,7 +71,7 @@ upstream = "foreign"
 [[upstream]]
 name = "foreign"
 addresses = ["127.0.0.1:{port}"]
-tls = "plaintext"
+tls = "off"
 health = false
 
 [[service]]
@@ -80,18 +80,19 @@ name = "echo.v1.EchoService"
 allow = ["subject", "anonymous", "partner"]
 default_deadline_ms = 5000
 max_deadline_ms = 10000
-stream = {{ idle_ms = 20000, max_age_ms = 120000 }}
+stream_idle_ms = 20000
+stream_max_age_ms = 120000
 
 [[method]]
-name = "echo.v1.EchoService.Echo"
+name = "echo.v1.EchoService/Echo"
 http = [{{ post = "/v1/echo", body = "*" }}, {{ get = "/v1/echo/{{text}}" }}]
 
 [[method]]
-name = "echo.v1.EchoService.Count"
+name = "echo.v1.EchoService/Count"
 http = [{{ get = "/v1/echo:count" }}]
 
 [[method]]
-name = "echo.v1.EchoService.Fail"
+name = "echo.v1.EchoService/Fail"
 http = [{{ post = "/v1/echo:fail", body = "*" }}]
 "#
     )

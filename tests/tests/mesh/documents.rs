@@ -120,6 +120,11 @@ async fn a_document_is_its_owners(world: Arc<World>) {
     assert_eq!(back.body, "private");
 }
 
+/// The ledger books in whole microseconds.
+fn micros(time: chrono::DateTime<chrono::Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+}
+
 async fn a_statement_adds_up_in_json_and_csv(world: Arc<World>) {
     let customer = world.customer().await;
     let (from, to) = (world.account(&customer, "EUR", 0).await, world.account(&customer, "EUR", 0).await);
@@ -132,7 +137,7 @@ async fn a_statement_adds_up_in_json_and_csv(world: Arc<World>) {
     let end = chrono::Utc::now();
     let path = format!("/v1/accounts/{from}/statements");
     let make = async |format: &str, key: &str, token: &str| {
-        let body = json!({ "startTime": start.to_rfc3339(), "endTime": end.to_rfc3339(), "format": format });
+        let body = json!({ "startTime": micros(start), "endTime": micros(end), "format": format });
         world.rest.post(token, &path, key, &body).await
     };
     for format in ["STATEMENT_FORMAT_JSON", "STATEMENT_FORMAT_CSV"] {
