@@ -128,3 +128,33 @@ async fn without_a_cache_answers_come_from_the_table_and_soon() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn without_an_edge_reads_go_on_and_openings_wait() {
+    let place = Place::new().await;
+    let account = opened(&place.start_without_sweep().await, "one").await;
+    let mut alone = place.config("[opening]\nsweep_ms = 20\ngrace_ms = 0");
+    alone.edge.addresses = vec!["127.0.0.1:1".to_owned()];
+    let alone = place.start_from(alone).await;
+
+    assert_eq!(get(&alone, &account.account_id).await.expect("read"), account);
+    let ids = vec![account.account_id.clone()];
+    let batch = alone
+        .rpc
+        .batch_get_accounts(request(&service("svc-docs"), pb::BatchGetAccountsRequest { account_ids: ids }));
+    assert_eq!(batch.await.expect("read").into_inner().accounts, [account.clone()]);
+    let wanted = new_account(&account.customer_id, "two");
+    let asked = request_within(&owner(&account.customer_id), Duration::from_millis(800), wanted.clone());
+    let opening = alone.rpc.open_account(asked).await.expect("answered").into_inner();
+    assert_eq!(opening.state(), pb::AccountState::Opening);
+    drop(alone);
+
+    let back = place.start().await;
+    let active = back
+        .rpc
+        .open_account(request(&owner(&account.customer_id), wanted))
+        .await
+        .expect("known")
+        .into_inner();
+    assert_eq!((active.state(), active.account_id), (pb::AccountState::Active, opening.account_id));
+}

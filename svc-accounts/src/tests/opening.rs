@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use proto::accounts::v1 as pb;
 use proto::accounts::v1::accounts_service_server::AccountsService as _;
 use tonic::Code;
@@ -12,7 +13,7 @@ use super::place::{
     Place, Process, eventually, new_account, new_customer, owner, request, request_within, staff,
 };
 use super::store::{account, asked};
-use crate::domain::{Account, AccountId, AccountState, CustomerId};
+use crate::domain::{Account, AccountId, AccountState, CustomerId, PageSize};
 use crate::ledger::LedgerError;
 use crate::saga::Stuck;
 use crate::store::Opened;
@@ -134,4 +135,26 @@ async fn a_refused_opening_stays_and_is_not_repeated_at_once() {
     drop(process);
     place.neighbours.state().ledger = Mood::Well;
     becomes_active(&place.start().await, id).await;
+}
+
+#[tokio::test]
+async fn a_request_that_comes_many_times_at_once_opens_one_account() {
+    let place = Place::new().await;
+    let process = place.start().await;
+    let customer = customer(&process).await.to_string();
+    let opens =
+        (0..10).map(|_| process.rpc.open_account(request(&owner(&customer), new_account(&customer, "r1"))));
+    let accounts: Vec<pb::Account> = join_all(opens)
+        .await
+        .into_iter()
+        .map(|answer| answer.expect("opened or known").into_inner())
+        .collect();
+    assert!(accounts.iter().all(|account| account == &accounts[0]), "{accounts:?}");
+    assert_eq!(accounts[0].state(), pb::AccountState::Active);
+    let held = process.rpc.store.list_accounts(
+        CustomerId::parse(&customer).expect("an id"),
+        None,
+        PageSize::parse(0).expect("valid"),
+    );
+    assert_eq!(held.await.expect("read").0.len(), 1);
 }

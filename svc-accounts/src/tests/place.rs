@@ -108,7 +108,10 @@ impl Place {
     }
 
     pub async fn start_with(&self, more: &str) -> Process {
-        let config = self.config(more);
+        self.start_from(self.config(more)).await
+    }
+
+    pub async fn start_from(&self, config: Config) -> Process {
         let drain = Drain::default();
         let identity = Identity::load(&config.identity).expect("an identity");
         let edge = EdgeChannel::start(&config.edge, &identity, &drain).expect("a channel");
