@@ -265,12 +265,19 @@ impl Error {
         (self.kind() == Kind::Unauthenticated).then(|| "Bearer".to_owned())
     }
 
-    /// The gRPC status with all its details.
+    /// The gRPC status with all its details. An internal error says nothing of its cause, but under which id to look for it.
     #[must_use]
-    pub fn status(&self) -> Status {
-        Status::with_error_details(self.code(), self.client_message(), self.details())
+    pub fn status(&self, transaction_id: Option<&str>) -> Status {
+        let mut details = self.details();
+        if let (Kind::Internal, Some(id)) = (self.kind(), transaction_id) {
+            details.set_request_info(id, "");
+        }
+        Status::with_error_details(self.code(), self.client_message(), details)
     }
 }
+
+#[cfg(test)]
+mod documented;
 
 #[cfg(test)]
 mod tests {
@@ -284,7 +291,7 @@ mod tests {
                 (code, http_status, reason),
                 "{error}"
             );
-            assert_eq!(error.status().code(), code);
+            assert_eq!(error.status(None).code(), code);
         };
         check(Error::UnknownPath, Code::NotFound, 404, "UNKNOWN_PATH");
         check(Error::UnknownMethod, Code::Unimplemented, 501, "UNKNOWN_METHOD");
@@ -322,8 +329,10 @@ mod tests {
 
     #[test]
     fn an_internal_refusal_tells_the_client_nothing() {
-        let status = Error::UpstreamMessage { problem: "field 7 of secret.Message".into() }.status();
+        let error = Error::UpstreamMessage { problem: "field 7 of secret.Message".into() };
+        let status = error.status(Some("tx-1"));
         assert_eq!(status.message(), chassis::error::INTERNAL_MESSAGE);
+        assert_eq!(status.get_details_request_info().unwrap().request_id, "tx-1");
     }
 
     #[test]
