@@ -419,3 +419,6 @@ fn resolved(
         Resolution::Post => from.debit(amount).zip(to.credit(amount)).ok_or(Refusal::BalanceOverflow),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ async fn the_ledger_keeps_its_promises() {
 
     accounts_are_their_own_keys(&bank).await;
     concurrent_transfers_keep_the_sum_and_the_floors(&bank).await;
+    two_replicas_write_one_journal(&server, &bank).await;
     one_key_has_one_outcome(&bank).await;
     refusals_are_frozen(&bank).await;
     house_money_needs_four_eyes(&bank).await;
@@ -91,6 +92,23 @@ async fn concurrent_transfers_keep_the_sum_and_the_floors(bank: &Bank) {
         sum += posted;
     }
     assert_eq!(sum, 10_000);
+}
+
+async fn two_replicas_write_one_journal(server: &Postgres, bank: &Bank) {
+    let other = Bank::on(server).await;
+    let (from, to) = (bank.open("rosa", 0).await, other.open("sven", 0).await);
+    bank.fund(from, 100).await;
+    // The same keys through both: whoever comes second finds the first one's outcome.
+    let verdicts = join_all((0..200).map(|number| {
+        let (store, key) = (if number % 2 == 0 { bank } else { &other }, format!("replica {}", number / 2));
+        async move { store.transfer(customer("rosa"), &key, &direct(from, to, 1)).await.unwrap() }
+    }))
+    .await;
+    let moved = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Booked(_))).count();
+    let found = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Recorded(_))).count();
+    assert_eq!((moved, found), (100, 100));
+    assert_eq!((bank.balance(from).await, other.balance(to).await), ((0, 0), (100, 100)));
+    other.stop().await;
 }
 
 async fn one_key_has_one_outcome(bank: &Bank) {
@@ -220,7 +238,7 @@ async fn pages_and_past_balances_agree(bank: &Bank) {
     for entry in &all {
         balance += entry.amount;
         assert_eq!(entry.balance_after, balance);
-        let newest = all.iter().filter(|other| other.booked_at <= entry.booked_at).next_back().unwrap();
+        let newest = all.iter().rfind(|other| other.booked_at <= entry.booked_at).unwrap();
         let past = bank.store.balance_as_of(&viewer, &named(nora), entry.booked_at).await.unwrap();
         assert_eq!((past.posted, past.version, past.seq), (newest.balance_after, newest.version, newest.seq));
     }
