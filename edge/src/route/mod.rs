@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 pub use escape::decode_component;
-pub use template::{Template, TemplateError, Variable};
+pub use template::{Segment, Template, TemplateError, Variable};
 pub use trie::{Found, Occupied, Router};
 
 /// `[routing]` of `edge.toml`.

@@ -6,7 +6,7 @@ use super::assigned::{Assigned, Clash};
 use super::json::{Malformed, Reader, Text};
 use super::scalar::{self, Expected, Habits, Source};
 use super::types::{Field, FieldId, Form, Kind, Message, MessageId, Shape, Types};
-use super::{Violation, wire};
+use super::{DEPTH_MAX, Violation, wire};
 
 /// A client that gets this many violations at once has enough to do.
 const VIOLATIONS_MAX: usize = 32;
@@ -23,6 +23,8 @@ pub(super) struct Encoder<'a> {
     pub(super) steps: Vec<Step<'a>>,
     /// How many of `steps` lead into a list, a map or an Any, where nothing can have been given.
     pub(super) inside_lists: usize,
+    /// How many messages are open on the wire.
+    open: usize,
     pub(super) violations: Vec<Violation>,
     pub(super) scratch: Vec<u8>,
     /// Where in `out` the keys of the maps being read stand.
@@ -90,6 +92,7 @@ impl<'a> Encoder<'a> {
             assigned,
             steps: Vec::new(),
             inside_lists: 0,
+            open: 0,
             violations: Vec::new(),
             scratch: Vec::new(),
             map_keys: Vec::new(),
@@ -102,6 +105,21 @@ impl<'a> Encoder<'a> {
             let field = render(self.types, &self.steps);
             self.violations.push(Violation { field, description: description.to_owned() });
         }
+    }
+
+    /// Opens a nested message whose tag has been written. The bound is the one that protobuf's readers have: beyond it an
+    /// upstream would only say that the edge sent garbage.
+    pub(super) fn open(&mut self) -> Result<usize, Malformed> {
+        if self.open == DEPTH_MAX {
+            return Err(self.reader.fail("nested too deep"));
+        }
+        self.open += 1;
+        Ok(wire::begin(self.out))
+    }
+
+    pub(super) fn close(&mut self, start: usize) {
+        self.open -= 1;
+        wire::end(self.out, start);
     }
 
     /// Reads a value as a message and appends its contents, neither tag nor length.
@@ -185,9 +203,9 @@ impl<'a> Encoder<'a> {
         match plan.field(*place).kind {
             Kind::Message(next) if !rest.is_empty() => {
                 wire::put_tag(self.out, plan.field(*place).number, wire::LEN);
-                let length = wire::begin(self.out);
+                let length = self.open()?;
                 self.body(next, rest)?;
-                wire::end(self.out, length);
+                self.close(length);
             }
             _ => self.member(plan, *place, &mut Seen::default())?,
         }
@@ -216,9 +234,9 @@ impl<'a> Encoder<'a> {
         let at = self.out.len();
         if let Kind::Message(id) = field.kind {
             let noted = self.mask.as_ref().map_or(0, |mask| mask.paths.len());
-            let length = wire::begin(self.out);
+            let length = self.open()?;
             self.message(id)?;
-            wire::end(self.out, length);
+            self.close(length);
             // A message that names fields stands for them in a mask; one that names none stands for itself.
             if self.mask.as_ref().is_some_and(|mask| mask.paths.len() == noted) {
                 self.note_for_mask();
@@ -313,9 +331,9 @@ impl<'a> Encoder<'a> {
             return self.mismatch("must not be null");
         }
         let Kind::Message(id) = kind else { return self.scalar(kind) };
-        let length = wire::begin(self.out);
+        let length = self.open()?;
         self.message(id)?;
-        wire::end(self.out, length);
+        self.close(length);
         Ok(())
     }
 
@@ -356,11 +374,11 @@ impl<'a> Encoder<'a> {
         while let Some(key) = self.reader.key(&mut first)? {
             self.steps.push(Step::Key(key));
             wire::put_tag(self.out, number, wire::LEN);
-            let length = wire::begin(self.out);
+            let length = self.open()?;
             let key_end = entry(self, key)?;
             let key_length = key_end - length;
             let body = self.out.len() - length;
-            wire::end(self.out, length);
+            self.close(length);
             // A longer length moved the entry.
             let key_start = self.out.len() - body;
             self.map_keys.push((key_start, key_start + key_length));

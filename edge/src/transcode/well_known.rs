@@ -69,9 +69,9 @@ impl Encoder<'_> {
             wire::end(encoder.out, length);
             let end = encoder.out.len();
             wire::put_tag(encoder.out, 2, wire::LEN);
-            let length = wire::begin(encoder.out);
+            let length = encoder.open()?;
             encoder.value()?;
-            wire::end(encoder.out, length);
+            encoder.close(length);
             Ok(end)
         })
     }
@@ -85,9 +85,9 @@ impl Encoder<'_> {
         while self.reader.element(&mut first)? {
             self.steps.push(Step::Element(index));
             wire::put_tag(self.out, number::ELEMENTS, wire::LEN);
-            let length = wire::begin(self.out);
+            let length = self.open()?;
             self.value()?;
-            wire::end(self.out, length);
+            self.close(length);
             self.steps.pop();
             index += 1;
         }
@@ -99,15 +99,15 @@ impl Encoder<'_> {
         match self.reader.peek() {
             b'{' => {
                 wire::put_tag(self.out, number::STRUCT, wire::LEN);
-                let length = wire::begin(self.out);
+                let length = self.open()?;
                 self.structure()?;
-                wire::end(self.out, length);
+                self.close(length);
             }
             b'[' => {
                 wire::put_tag(self.out, number::LIST, wire::LEN);
-                let length = wire::begin(self.out);
+                let length = self.open()?;
                 self.list_value()?;
-                wire::end(self.out, length);
+                self.close(length);
             }
             b'"' => {
                 wire::put_tag(self.out, number::STRING, wire::LEN);

@@ -4,5 +4,4 @@
 mod conformance;
 mod own_contract;
 mod refusals;
-mod round_trip;
 mod support;
