@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chassis::call::{Call, Caller, Principal};
@@ -277,6 +277,46 @@ async fn entries_are_bounded_binary_safe_and_expire() {
         assert!(begun.elapsed() < Duration::from_secs(5));
     }
     assert_eq!(cache.set("brief", "late", &["s"], Some(&lease)).await, Written::LeaseLost);
+}
+
+/// Readers fill the cache from a truth that writers change and then invalidate. Whatever the order, a value found after an
+/// invalidation is not older than the truth was before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_older_than_an_invalidation_is_found_after_it() {
+    let cache = Fixture::start().await;
+    let truth = AtomicU64::new(1);
+    let reader = async |n: u128| {
+        for round in 0..300_u128 {
+            let (acquired, lease) = cache.acquire("k", n << 64 | round, &["t"]).await;
+            if acquired == Acquired::Granted {
+                let read = truth.load(Ordering::SeqCst);
+                // Sometimes the answer takes its time, sometimes it does not.
+                for _ in 0..(round % 5) {
+                    tokio::task::yield_now().await;
+                    cache.get("other").await;
+                }
+                cache.set("k", &read.to_string(), &["t"], Some(&lease)).await;
+            }
+        }
+    };
+    let writer = async || {
+        let mut found = 0;
+        for _ in 0..300 {
+            let written = truth.fetch_add(1, Ordering::SeqCst) + 1;
+            cache.invalidate(&["t"]).await;
+            if let Some(value) = cache.get("k").await {
+                let value: u64 = value.parse().unwrap();
+                assert!(
+                    value >= written,
+                    "found {value} after {written} was written and the cache invalidated"
+                );
+                found += 1;
+            }
+        }
+        found
+    };
+    let (_, _, _, found, also_found) = tokio::join!(reader(1), reader(2), reader(3), writer(), writer());
+    assert!(found + also_found > 0, "the readers never filled the cache");
 }
 
 #[tokio::test]

@@ -112,11 +112,12 @@ impl Store {
         loop {
             let answer = self.ping().await;
             let up = answer.is_ok();
-            if up != was_up {
-                let error = answer.err().map(|error| error.to_string());
-                tracing::info!(up, error, "mongodb availability changed");
-                was_up = up;
+            if let Err(error) = answer
+                && was_up
+            {
+                tracing::warn!(%error, "mongodb is away");
             }
+            was_up = up;
             tell(up);
             tokio::time::sleep(PROBE_INTERVAL).await;
         }

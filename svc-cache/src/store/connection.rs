@@ -107,15 +107,18 @@ impl Monitor {
     /// Probes until dropped, and tells whether Redis is there after every probe.
     pub async fn run(self, tell: impl Fn(bool)) {
         let mut failed = 0;
-        let mut was_up = None;
+        let mut was_up = true;
         loop {
-            let up = self.probe().await;
+            let answer = self.probe().await;
+            let up = answer.is_ok();
             self.shared.up.store(up, Ordering::Relaxed);
             tell(up);
-            if was_up != Some(up) {
-                tracing::info!(up, "redis availability changed");
-                was_up = Some(up);
+            if let Err(error) = answer
+                && was_up
+            {
+                tracing::warn!(%error, "redis is away");
             }
+            was_up = up;
             failed = if up { 0 } else { failed + 1 };
             if self.shared.demoted.swap(false, Ordering::Relaxed) || failed >= PROBES_BEFORE_RENEWAL {
                 self.renew();
@@ -129,17 +132,12 @@ impl Monitor {
         }
     }
 
-    async fn probe(&self) -> bool {
+    async fn probe(&self) -> Result<(), StoreError> {
         let mut manager = ConnectionManager::clone(&self.shared.manager.load());
         let ping = redis::cmd("PING");
-        let answer = tokio::time::timeout(CONNECT_TIMEOUT, ping.query_async::<()>(&mut manager)).await;
-        match answer {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "redis probe failed");
-                false
-            }
-            Err(_) => false,
+        match tokio::time::timeout(CONNECT_TIMEOUT, ping.query_async::<()>(&mut manager)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(StoreError::TimedOut),
         }
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use chassis::call::{Caller, Principal};
 use chassis::error::Violation;
 use chrono::{DateTime, Utc};
-use proto::accounts::v1::BatchGetAccountsResponse;
+use proto::accounts::v1::{BatchGetAccountsRequest, BatchGetAccountsResponse};
 use proto::docs::v1 as pb;
 use proto::google::api::HttpBody;
 use proto::ledger::v1 as ledger;
@@ -17,6 +17,9 @@ use crate::domain::request::{Fingerprint, Request, RequestId};
 use crate::domain::statement::money::Money;
 use crate::domain::statement::{AccountId, Entry, Format, Period};
 use crate::error::Error;
+
+/// Entries of one page: the most the ledger gives.
+const PAGE_ENTRIES: i32 = 1000;
 
 /// A CreateDocument that makes sense.
 pub(super) struct CreateDocument {
@@ -193,7 +196,7 @@ fn time(timestamp: Option<prost_types::Timestamp>) -> Result<DateTime<Utc>, Faul
     DateTime::from_timestamp(timestamp.seconds, nanos).ok_or(Fault::NotATime)
 }
 
-pub(super) fn timestamp(time: DateTime<Utc>) -> prost_types::Timestamp {
+fn timestamp(time: DateTime<Utc>) -> prost_types::Timestamp {
     let nanos = i32::try_from(time.timestamp_subsec_nanos()).unwrap_or_default();
     prost_types::Timestamp { seconds: time.timestamp(), nanos }
 }
@@ -241,6 +244,28 @@ pub(super) fn statement(document: &Document) -> Result<pb::Statement, Error> {
     })
 }
 
+/// Asks the ledger for a balance, everything booked at `as_of` included.
+pub(super) fn balance_request(account_id: &AccountId, as_of: DateTime<Utc>) -> ledger::GetBalanceRequest {
+    let as_of = Some(timestamp(as_of));
+    ledger::GetBalanceRequest { account_id: account_id.as_str().to_owned(), as_of, min_seq: 0 }
+}
+
+/// Asks the ledger for a page of the period.
+pub(super) fn entries_request(asked: &GenerateStatement, page_token: String) -> ledger::ListEntriesRequest {
+    ledger::ListEntriesRequest {
+        account_id: asked.account_id.as_str().to_owned(),
+        start_time: Some(timestamp(asked.period.start())),
+        end_time: Some(timestamp(asked.period.end())),
+        page_size: PAGE_ENTRIES,
+        page_token,
+    }
+}
+
+/// Asks svc-accounts whose an account is.
+pub(super) fn holder_request(account_id: &AccountId) -> BatchGetAccountsRequest {
+    BatchGetAccountsRequest { account_ids: vec![account_id.as_str().to_owned()] }
+}
+
 pub(super) fn money(money: Option<ledger::Money>) -> Result<Money, Error> {
     match money {
         Some(money) if !money.currency_code.is_empty() => {
@@ -276,4 +301,72 @@ pub(super) fn holder(
 /// Sizes and counts are far below what 63 bits hold.
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields<T>(refused: Result<T, Error>) -> Vec<String> {
+        let Err(Error::Invalid { violations }) = refused else { panic!("not refused as invalid") };
+        violations.into_iter().map(|violation| violation.field).collect()
+    }
+
+    fn at(seconds: i64, nanos: i32) -> Option<prost_types::Timestamp> {
+        Some(prost_types::Timestamp { seconds, nanos })
+    }
+
+    #[test]
+    fn every_fault_of_a_request_is_named_at_once() {
+        let create = create_document(pb::CreateDocumentRequest::default(), &Actor::default(), String::new());
+        assert_eq!(fields(create), ["request_id", "customer_id", "title"]);
+        let list =
+            pb::ListDocumentsRequest { customer_id: "c".into(), page_size: -1, page_token: "x".into() };
+        assert_eq!(fields(list_documents(list, &Actor::default())), ["page_size", "page_token"]);
+        let statement =
+            pb::GenerateStatementRequest { start_time: at(-1, 0), format: 7, ..Default::default() };
+        let refused = generate_statement(statement, String::new(), Utc::now());
+        assert_eq!(fields(refused), ["account_id", "request_id", "start_time", "end_time", "format"]);
+    }
+
+    #[test]
+    fn times_are_whole_microseconds_of_four_digit_years() {
+        let cases = [
+            (at(0, 0), true),
+            (at(253_402_300_799, 999_999_000), true),
+            (at(253_402_300_800, 0), false),
+            (at(1, 1), false),
+            (at(1, -1_000), false),
+            (at(1, 1_000_000_000), false),
+            (None, false),
+        ];
+        for (given, good) in cases {
+            let parsed = time(given);
+            assert_eq!(parsed.is_ok(), good, "{given:?}");
+            assert_eq!(parsed.ok().map(timestamp), given.filter(|_| good));
+        }
+    }
+
+    #[test]
+    fn only_a_subject_has_rights() {
+        let subject = chassis::call::Subject {
+            issuer: "i".into(),
+            id: "s".into(),
+            customer_id: Some("c".into()),
+            scopes: ["staff.read".to_owned()].into(),
+        };
+        let partner = chassis::call::Partner { id: "p".into(), subject: Some(subject.clone()) };
+        let cases = [
+            (
+                Principal::Subject(subject),
+                Actor { customer_id: CustomerId::parse("c".into()).ok(), reads_all: true, writes_all: false },
+            ),
+            (Principal::Partner(partner), Actor::default()),
+            (Principal::Service, Actor::default()),
+            (Principal::Anonymous, Actor::default()),
+        ];
+        for (principal, expected) in cases {
+            assert_eq!(actor(&Caller { principal, service: None }), expected);
+        }
+    }
 }

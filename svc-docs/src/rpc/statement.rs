@@ -3,11 +3,10 @@
 //! one page. Only a statement whose proof ends well becomes a document.
 use chassis::call::Caller;
 use chrono::{DateTime, Utc};
-use proto::accounts::v1::BatchGetAccountsRequest;
 use proto::accounts::v1::accounts_service_client::AccountsServiceClient;
 use proto::docs::v1 as pb;
+use proto::ledger::v1::ListEntriesResponse;
 use proto::ledger::v1::ledger_service_client::LedgerServiceClient;
-use proto::ledger::v1::{GetBalanceRequest, ListEntriesRequest, ListEntriesResponse};
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codegen::{Body as ResponseBody, Bytes, StdError};
@@ -23,9 +22,6 @@ use crate::domain::statement::render::{self, Head, Pen};
 use crate::domain::statement::{AccountId, Statement};
 use crate::error::Error;
 use crate::store::{Inserted, Store, Upload};
-
-/// Entries of one page: the most the ledger gives.
-const PAGE_ENTRIES: i32 = 1000;
 
 /// The most entries of a statement: after a hundred pages, the time a call may take is spent.
 const ENTRIES_MAX: u64 = 100_000;
@@ -48,7 +44,7 @@ struct Balances {
 pub(super) fn outcome(made: &Result<pb::Statement, Error>) -> &'static str {
     match made {
         Ok(_) => "made",
-        Err(error) if matches!(error, Error::Unproven { .. }) => "unproven",
+        Err(Error::Unproven { .. }) => "unproven",
         Err(_) => "refused",
     }
 }
@@ -103,18 +99,14 @@ where
     }
 
     async fn holder(&self, account_id: &AccountId) -> Result<Option<CustomerId>, Error> {
-        let asked = BatchGetAccountsRequest { account_ids: vec![account_id.as_str().to_owned()] };
+        let asked = convert::holder_request(account_id);
         let answer = AccountsServiceClient::new(self.accounts.clone()).batch_get_accounts(asked).await;
         let answer = answer.map_err(|status| Error::upstream("accounts.v1", account_id.as_str(), status))?;
         convert::holder(answer.into_inner(), account_id)
     }
 
     async fn balance(&self, account_id: &AccountId, as_of: DateTime<Utc>) -> Result<Money, Error> {
-        let asked = GetBalanceRequest {
-            account_id: account_id.as_str().to_owned(),
-            as_of: Some(convert::timestamp(as_of)),
-            min_seq: 0,
-        };
+        let asked = convert::balance_request(account_id, as_of);
         let answer = LedgerServiceClient::new(self.ledger.clone()).get_balance(asked).await;
         let answer = answer.map_err(|status| Error::upstream("ledger.v1", account_id.as_str(), status))?;
         convert::money(answer.into_inner().posted)
@@ -125,13 +117,7 @@ where
         asked: &GenerateStatement,
         page_token: String,
     ) -> Result<ListEntriesResponse, Error> {
-        let request = ListEntriesRequest {
-            account_id: asked.account_id.as_str().to_owned(),
-            start_time: Some(convert::timestamp(asked.period.start())),
-            end_time: Some(convert::timestamp(asked.period.end())),
-            page_size: PAGE_ENTRIES,
-            page_token,
-        };
+        let request = convert::entries_request(asked, page_token);
         let answer = LedgerServiceClient::new(self.ledger.clone()).list_entries(request).await;
         let answer =
             answer.map_err(|status| Error::upstream("ledger.v1", asked.account_id.as_str(), status))?;
