@@ -13,7 +13,7 @@ mod source;
 
 pub use key::Algorithm;
 pub use keys::{Keys, Metrics};
-pub use set::{Found, KeySet};
+pub use set::Found;
 pub use source::{Source, SourceError};
 
 #[cfg(test)]

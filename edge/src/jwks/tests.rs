@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::fetch::FetchError;
 use super::key::{Key, Unusable};
-use super::set::SetError;
+use super::set::{KeySet, SetError};
 use super::testing::{Answer, Server, Signer, decode, encode, key_set};
 use super::*;
 
