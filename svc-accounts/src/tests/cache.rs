@@ -142,7 +142,7 @@ async fn without_an_edge_reads_go_on_and_openings_wait() {
     let batch = alone
         .rpc
         .batch_get_accounts(request(&service("svc-docs"), pb::BatchGetAccountsRequest { account_ids: ids }));
-    assert_eq!(batch.await.expect("read").into_inner().accounts, [account.clone()]);
+    assert_eq!(batch.await.expect("read").into_inner().accounts, std::slice::from_ref(&account));
     let wanted = new_account(&account.customer_id, "two");
     let asked = request_within(&owner(&account.customer_id), Duration::from_millis(800), wanted.clone());
     let opening = alone.rpc.open_account(asked).await.expect("answered").into_inner();
