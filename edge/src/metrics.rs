@@ -100,49 +100,20 @@ impl Metrics {
         own
     }
 
-    /// A request has begun. The guard ends it.
+    /// The handles of one listener, looked up once.
     #[must_use]
-    pub fn request_begins(&self, listener: Listener) -> InFlight {
-        let gauge = self.in_flight.get_or_create_owned(&labels(listener));
-        gauge.inc();
-        InFlight(gauge)
-    }
-
-    /// A connection is past its handshake. The guard ends it.
-    #[must_use]
-    pub fn connection_begins(&self, listener: Listener) -> InFlight {
-        let gauge = self.connections.get_or_create_owned(&labels(listener));
-        gauge.inc();
-        InFlight(gauge)
-    }
-
-    /// A connection was lost before the end of its handshake.
-    pub fn handshake_failed(&self, listener: Listener) {
-        self.handshakes_failed.get_or_create(&labels(listener)).inc();
-    }
-
-    /// A request was answered. `rpc` is the gRPC path of its method.
-    pub fn request_ended(
-        &self,
-        listener: Listener,
-        rpc: Option<&Arc<str>>,
-        code: &'static str,
-        took: Duration,
-    ) {
-        let labels = CallLabels { listener: listener.as_str(), rpc: Rpc(rpc.cloned()), code };
-        self.duration.get_or_create(&labels).observe(took.as_secs_f64());
-    }
-
-    /// What a request moved.
-    pub fn bytes(&self, listener: Listener, request: u64, response: u64) {
-        let labels = labels(listener);
-        self.request_bytes.get_or_create(&labels).inc_by(request);
-        self.response_bytes.get_or_create(&labels).inc_by(response);
-    }
-
-    /// The edge refused a request itself.
-    pub fn refused(&self, listener: Listener, reason: &'static str) {
-        self.refusals.get_or_create(&RefusalLabels { listener: listener.as_str(), reason }).inc();
+    pub fn of(&self, listener: Listener) -> ListenerMetrics {
+        let labels = ListenerLabels { listener: listener.as_str() };
+        ListenerMetrics {
+            listener: listener.as_str(),
+            in_flight: self.in_flight.get_or_create_owned(&labels),
+            connections: self.connections.get_or_create_owned(&labels),
+            handshakes_failed: self.handshakes_failed.get_or_create_owned(&labels),
+            request_bytes: self.request_bytes.get_or_create_owned(&labels),
+            response_bytes: self.response_bytes.get_or_create_owned(&labels),
+            duration: self.duration.clone(),
+            refusals: self.refusals.clone(),
+        }
     }
 
     /// Counts access log lines that found the queue full.
@@ -152,8 +123,55 @@ impl Metrics {
     }
 }
 
-const fn labels(listener: Listener) -> ListenerLabels {
-    ListenerLabels { listener: listener.as_str() }
+/// The numbers of one listener.
+#[derive(Clone, Debug)]
+pub struct ListenerMetrics {
+    listener: &'static str,
+    in_flight: Gauge,
+    connections: Gauge,
+    handshakes_failed: Counter,
+    request_bytes: Counter,
+    response_bytes: Counter,
+    duration: Family<CallLabels, Histogram>,
+    refusals: Family<RefusalLabels, Counter>,
+}
+
+impl ListenerMetrics {
+    /// A request has begun. The guard ends it.
+    #[must_use]
+    pub fn request_begins(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// A connection is past its handshake. The guard ends it.
+    #[must_use]
+    pub fn connection_begins(&self) -> InFlight {
+        self.connections.inc();
+        InFlight(self.connections.clone())
+    }
+
+    /// A connection was lost before the end of its handshake.
+    pub fn handshake_failed(&self) {
+        self.handshakes_failed.inc();
+    }
+
+    /// A request was answered. `rpc` is the gRPC path of its method.
+    pub fn request_ended(&self, rpc: Option<&Arc<str>>, code: &'static str, took: Duration) {
+        let labels = CallLabels { listener: self.listener, rpc: Rpc(rpc.cloned()), code };
+        self.duration.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// What a request moved.
+    pub fn bytes(&self, request: u64, response: u64) {
+        self.request_bytes.inc_by(request);
+        self.response_bytes.inc_by(response);
+    }
+
+    /// The edge refused a request itself.
+    pub fn refused(&self, reason: &'static str) {
+        self.refusals.get_or_create(&RefusalLabels { listener: self.listener, reason }).inc();
+    }
 }
 
 /// One more of something until it is dropped.
@@ -175,10 +193,11 @@ mod tests {
         let chassis = chassis::metrics::Metrics::default();
         let metrics = Metrics::register(&chassis);
         let path: Arc<str> = "/ledger.v1.LedgerService/GetBalance".into();
-        let guard = metrics.request_begins(Listener::Public);
-        metrics.request_ended(Listener::Public, Some(&path), "OK", Duration::from_millis(2));
-        metrics.request_ended(Listener::Mesh, None, "UNIMPLEMENTED", Duration::from_millis(2));
-        metrics.refused(Listener::Mesh, "UNKNOWN_METHOD");
+        let (public, mesh) = (metrics.of(Listener::Public), metrics.of(Listener::Mesh));
+        let guard = public.request_begins();
+        public.request_ended(Some(&path), "OK", Duration::from_millis(2));
+        mesh.request_ended(None, "UNIMPLEMENTED", Duration::from_millis(2));
+        mesh.refused("UNKNOWN_METHOD");
         let page = chassis.render().unwrap();
         assert!(
             page.contains(

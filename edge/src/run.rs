@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
 use chassis::accept;
 use chassis::drain::Drain;
 use chassis::identity::{Clients, Identity, TlsServer};
@@ -112,7 +111,7 @@ impl Edge {
             (AccessLog::off(), None)
         };
         let shared = Arc::new(Shared {
-            snapshot: ArcSwap::from_pointee(snapshot),
+            snapshot: Arc::new(snapshot),
             authenticator: Authenticator::start(
                 &config.authn,
                 &config.identity.trust_domain,
@@ -132,11 +131,10 @@ impl Edge {
         for door in doors(config, &identity, &process.drain)? {
             let socket = accept::bind(door.listen).await?;
             let gateway = Gateway::new(Arc::clone(&shared), door.admission.listener, door.in_flight_max);
-            let (drain, metrics) = (process.drain.clone(), shared.metrics.clone());
-            fronts.push((
-                Front::new(door.admission, gateway, &config.limits, stopped.clone(), drain, metrics),
-                socket,
-            ));
+            let drain = process.drain.clone();
+            let front =
+                Front::new(door.admission, gateway, &config.limits, stopped.clone(), drain, &shared.metrics);
+            fronts.push((front, socket));
         }
         Ok(Self { process, admin, fronts, stop, log, drain: config.drain.clone() })
     }

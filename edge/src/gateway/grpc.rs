@@ -22,7 +22,7 @@ pub(super) async fn relay(session: &mut Session, call: &Call, record: &mut Recor
     let Downstream::H2(downstream) = session.as_downstream_mut() else {
         return Err(Error::UnsupportedMediaType.into());
     };
-    let outcome = relay::run(downstream, upstream, &bounds, &mut Words).await;
+    let outcome = relay::run(downstream, upstream, &bounds, &mut Words(record)).await;
     record.upstream_ends();
     record.moved(outcome.request.bytes, outcome.response.bytes);
     match outcome.ended_by {
@@ -44,9 +44,9 @@ pub(super) async fn relay(session: &mut Session, call: &Call, record: &mut Recor
 }
 
 /// What the edge adds to an answer that it relays.
-struct Words;
+struct Words<'a>(&'a Record);
 
-impl Answer for Words {
+impl Answer for Words<'_> {
     fn header(&mut self, headers: &mut HeaderMap) {
         headers::downstream_grpc(headers);
     }
@@ -58,7 +58,7 @@ impl Answer for Words {
     fn failure(&mut self, failure: &Failure) -> HeaderMap {
         let mut trailers = HeaderMap::with_capacity(4);
         // A status of ours always fits; without one the client sees a stream that ended without a status, and knows.
-        let _ = Error::from(failure).status().add_header(&mut trailers);
+        let _ = Error::from(failure).status(self.0.transaction_id()).add_header(&mut trailers);
         trailers
     }
 }

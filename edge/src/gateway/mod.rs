@@ -11,7 +11,6 @@ mod refuse;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use chassis::drain::{Drain, Guard};
 use http::header::CONTENT_TYPE;
@@ -30,7 +29,7 @@ use crate::authn::Authenticator;
 use crate::error::Error;
 use crate::headers::Wire;
 use crate::listener::Connection;
-use crate::metrics::{InFlight, Metrics};
+use crate::metrics::{InFlight, ListenerMetrics, Metrics};
 use crate::policy::Listener;
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstreams;
@@ -38,8 +37,8 @@ use crate::{contract, rest};
 
 /// What the gateways of all listeners share.
 pub struct Shared {
-    /// The configuration for the next request.
-    pub snapshot: ArcSwap<Snapshot>,
+    /// What requests are served by.
+    pub snapshot: Arc<Snapshot>,
     /// Who asks.
     pub authenticator: Authenticator,
     /// Where it goes.
@@ -59,6 +58,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     listener: Listener,
     budget: Arc<Budget>,
+    metrics: ListenerMetrics,
 }
 
 /// One request on its way through the phases.
@@ -95,19 +95,20 @@ impl Gateway {
     /// The gateway of `listener`, with room for `in_flight_max` requests.
     #[must_use]
     pub fn new(shared: Arc<Shared>, listener: Listener, in_flight_max: usize) -> Self {
-        Self { shared, listener, budget: Budget::new(listener.as_str(), in_flight_max) }
+        let metrics = shared.metrics.of(listener);
+        Self { shared, listener, budget: Budget::new(listener.as_str(), in_flight_max), metrics }
     }
 
     async fn serve(&self, session: &mut Session, context: &mut Context) -> Result<(), Ended> {
-        let snapshot = self.shared.snapshot.load_full();
+        let snapshot = &self.shared.snapshot;
         let header = session.req_header();
         limits::check_header(header.raw_path().len(), &header.headers, &snapshot.limits)?;
         context.seat = Some(self.budget.take()?);
         // A client that reads or writes nothing for this long has gone, whatever TCP thinks.
         session.set_write_timeout(Some(snapshot.limits.body_idle()));
         match context.record.wire {
-            Wire::Grpc => self.serve_grpc(session, context, &snapshot).await,
-            Wire::Rest => self.serve_rest(session, context, &snapshot).await,
+            Wire::Grpc => self.serve_grpc(session, context, snapshot).await,
+            Wire::Rest => self.serve_rest(session, context, snapshot).await,
         }
     }
 
@@ -174,7 +175,7 @@ impl ProxyHttp for Gateway {
             record: Record::begin(),
             connection: None,
             seat: None,
-            _counted: self.shared.metrics.request_begins(self.listener),
+            _counted: self.metrics.request_begins(),
             _guard: self.shared.drain.guard(),
         }
     }
@@ -206,7 +207,7 @@ impl ProxyHttp for Gateway {
             Ok(()) => Ok(()),
             Err(Ended::Refused(error)) => {
                 context.record.refused(&error);
-                refuse::write(session, context.record.wire, &error, &self.shared.drain).await
+                refuse::write(session, &context.record, &error, &self.shared.drain).await
             }
             Err(Ended::Aborted(error)) => Err(error),
         };
@@ -255,8 +256,7 @@ impl ProxyHttp for Gateway {
         if let Some(error) = error {
             tracing::debug!(kind = error.etype().as_str(), "request broke off");
         }
-        let Shared { access_log, metrics, .. } = &*self.shared;
-        context.record.finish(self.listener, session, access_log, metrics);
+        context.record.finish(self.listener, session, &self.shared.access_log, &self.metrics);
         if let Some(connection) = &context.connection {
             connection.request_ends();
         }

@@ -15,7 +15,7 @@ use crate::access_log::{AccessLog, Entry};
 use crate::contract::Method;
 use crate::error::Error;
 use crate::headers::{Received, Wire};
-use crate::metrics::Metrics;
+use crate::metrics::ListenerMetrics;
 use crate::policy::Listener;
 
 /// See the module.
@@ -33,7 +33,8 @@ pub struct Record {
     pub caller: Option<Arc<Caller>>,
     trace_id: Option<u128>,
     transaction_id: Option<HeaderValue>,
-    upstream: Option<(Instant, Duration)>,
+    upstream_began: Option<Instant>,
+    upstream_took: Option<Duration>,
     outcome: Option<Code>,
     reason: Option<&'static str>,
     cut_by: Option<&'static str>,
@@ -52,7 +53,8 @@ impl Record {
             caller: None,
             trace_id: None,
             transaction_id: None,
-            upstream: None,
+            upstream_began: None,
+            upstream_took: None,
             outcome: None,
             reason: None,
             cut_by: None,
@@ -66,16 +68,20 @@ impl Record {
         self.transaction_id = Some(received.transaction_id.clone());
     }
 
+    /// Names the transaction, for whoever looks for it later.
+    #[must_use]
+    pub fn transaction_id(&self) -> Option<&str> {
+        self.transaction_id.as_ref()?.to_str().ok()
+    }
+
     /// The upstream is being called.
     pub fn upstream_begins(&mut self) {
-        self.upstream = Some((Instant::now(), Duration::ZERO));
+        self.upstream_began = Some(Instant::now());
     }
 
     /// The upstream has said all it will say.
     pub fn upstream_ends(&mut self) {
-        if let Some((began, took)) = &mut self.upstream {
-            *took = began.elapsed();
-        }
+        self.upstream_took = self.upstream_began.map(|began| began.elapsed());
     }
 
     /// How the call ended.
@@ -104,21 +110,22 @@ impl Record {
     }
 
     /// Writes it all down.
-    pub fn finish(&self, listener: Listener, session: &Session, log: &AccessLog, metrics: &Metrics) {
+    pub fn finish(&self, listener: Listener, session: &Session, log: &AccessLog, metrics: &ListenerMetrics) {
         let took = self.started.elapsed();
         let code = code_name(self.outcome.unwrap_or(Code::Unknown));
         let (bytes_in, bytes_out) = self.moved.unwrap_or_else(|| {
             let downstream = session.as_downstream();
             (downstream.body_bytes_read() as u64, downstream.body_bytes_sent() as u64)
         });
-        metrics.request_ended(listener, self.method.as_ref().map(|method| &method.path), code, took);
-        metrics.bytes(listener, bytes_in, bytes_out);
+        metrics.request_ended(self.method.as_ref().map(|method| &method.path), code, took);
+        metrics.bytes(bytes_in, bytes_out);
         if let Some(reason) = self.reason {
-            metrics.refused(listener, reason);
+            metrics.refused(reason);
         }
         if !log.is_on() {
             return;
         }
+        let upstream = self.upstream_took.or_else(|| self.upstream_began.map(|began| began.elapsed()));
         log.write(&Entry {
             time: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
             target: "access",
@@ -137,11 +144,11 @@ impl Record {
             principal: self.caller.as_ref().map(|caller| caller.kind()),
             service: self.caller.as_ref().and_then(|caller| caller.acting_service()),
             duration_ms: milliseconds(took),
-            upstream_ms: self.upstream.map(|(_, took)| milliseconds(took)),
+            upstream_ms: upstream.map(milliseconds),
             bytes_in,
             bytes_out,
             trace_id: self.trace_id.map(|id| format!("{id:032x}")),
-            transaction_id: self.transaction_id.as_ref().and_then(|id| id.to_str().ok()),
+            transaction_id: self.transaction_id(),
             cut_by: self.cut_by,
         });
     }

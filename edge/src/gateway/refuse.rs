@@ -11,7 +11,9 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::proxy::Session;
 use tokio::time::timeout;
+use tonic::Status;
 
+use super::Record;
 use crate::error::Error;
 use crate::headers::Wire;
 use crate::transcode::{Failed, status_json};
@@ -21,21 +23,27 @@ use crate::transcode::{Failed, status_json};
 const DRAIN_BYTES_MAX: usize = 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// Answers with `error`. Nothing may have been written before.
+/// Answers the request of `record` with `error`. Nothing may have been written before.
 pub(super) async fn write(
     session: &mut Session,
-    wire: Wire,
+    record: &Record,
     error: &Error,
     drain: &Drain,
 ) -> pingora::Result<()> {
     if error.kind() == Kind::Internal {
         let cause = chassis::error::chain(error);
-        tracing::error!(reason = error.reason(), cause, "request failed");
+        tracing::error!(
+            reason = error.reason(),
+            cause,
+            transaction_id = record.transaction_id(),
+            "request failed"
+        );
     }
     finish_connection(session, drain);
-    match wire {
-        Wire::Grpc => write_grpc(session, error).await,
-        Wire::Rest => write_rest(session, error).await,
+    let status = error.status(record.transaction_id());
+    match record.wire {
+        Wire::Grpc => write_grpc(session, &status).await,
+        Wire::Rest => write_rest(session, error, &status).await,
     }
 }
 
@@ -46,11 +54,11 @@ pub(super) fn finish_connection(session: &mut Session, drain: &Drain) {
     }
 }
 
-async fn write_grpc(session: &mut Session, error: &Error) -> pingora::Result<()> {
-    let mut header = ResponseHeader::build(200, Some(4))?;
+async fn write_grpc(session: &mut Session, status: &Status) -> pingora::Result<()> {
+    let mut header = ResponseHeader::build_no_case(200, Some(4))?;
     header.insert_header(CONTENT_TYPE, "application/grpc")?;
     let mut trailers = HeaderMap::with_capacity(4);
-    if error.status().add_header(&mut trailers).is_err() {
+    if status.add_header(&mut trailers).is_err() {
         return Err(pingora::Error::explain(
             pingora::ErrorType::InternalError,
             "a status that does not fit a header",
@@ -64,8 +72,7 @@ async fn write_grpc(session: &mut Session, error: &Error) -> pingora::Result<()>
     Ok(())
 }
 
-async fn write_rest(session: &mut Session, error: &Error) -> pingora::Result<()> {
-    let status = error.status();
+async fn write_rest(session: &mut Session, error: &Error, status: &Status) -> pingora::Result<()> {
     let mut body = Vec::with_capacity(512);
     let failed = Failed {
         http_status: error.http_status(),
@@ -74,7 +81,7 @@ async fn write_rest(session: &mut Session, error: &Error) -> pingora::Result<()>
         details: Some(status.details()),
     };
     status_json(&failed, None, &mut body);
-    let mut header = ResponseHeader::build(error.http_status(), Some(6))?;
+    let mut header = ResponseHeader::build_no_case(error.http_status(), Some(6))?;
     header.insert_header(CONTENT_TYPE, "application/json")?;
     header.insert_header(CONTENT_LENGTH, body.len())?;
     header.insert_header(CACHE_CONTROL, "no-store")?;

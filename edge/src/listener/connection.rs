@@ -121,7 +121,7 @@ impl<S: IO> Stream<S> {
             requests: AtomicU64::new(0),
             moved: AtomicU64::new(0),
         });
-        let header = Box::new(ResponseHeader::build(200, Some(0))?);
+        let header = Box::new(ResponseHeader::build_no_case(200, Some(0))?);
         let digest = Arc::new(ProxyDigest::new(header, Some(Box::new(Arc::clone(&connection)))));
         let deadline = Instant::now() + bounds.deadline;
         let stream = Self {

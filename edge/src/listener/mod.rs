@@ -27,7 +27,7 @@ use socket::Socket;
 use crate::authn::PeerCertificate;
 use crate::config::Limits;
 use crate::gateway::Gateway;
-use crate::metrics::Metrics;
+use crate::metrics::{ListenerMetrics, Metrics};
 use crate::policy::Listener;
 
 /// How long after the stop a connection may stand still before it is cut: longer than a round trip around the world, shorter
@@ -62,7 +62,7 @@ pub struct Front {
     handshake: Duration,
     stop: ShutdownWatch,
     drain: Drain,
-    metrics: Metrics,
+    metrics: ListenerMetrics,
 }
 
 impl Front {
@@ -74,8 +74,9 @@ impl Front {
         limits: &Limits,
         stop: ShutdownWatch,
         drain: Drain,
-        metrics: Metrics,
+        metrics: &Metrics,
     ) -> Arc<Self> {
+        let metrics = metrics.of(admission.listener);
         let mut app = http_proxy(&Arc::new(ServerConf::default()), gateway);
         // The exact bound is the gateway's, which can say what is wrong; this one only ends a flood.
         let flood_bytes = limits.header_bytes_max * 2;
@@ -117,12 +118,11 @@ impl Front {
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, _permit: Permit) {
-        let listener = self.admission.listener;
         let Some((stream, connection)) = self.shake_hands(stream, peer).await else {
-            self.metrics.handshake_failed(listener);
+            self.metrics.handshake_failed();
             return;
         };
-        let _open = self.metrics.connection_begins(listener);
+        let _open = self.metrics.connection_begins();
         let serving = async {
             let mut next = Some(stream);
             while let Some(stream) = next {

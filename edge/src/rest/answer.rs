@@ -133,13 +133,15 @@ impl Status {
     }
 }
 
-/// Waits for the upstream no longer than the call may take, nor than a stream may stand still.
+/// Waits for the upstream no longer than a stream may stand still, nor than it may live. A unary call has one deadline around
+/// all of it and none here.
 pub(super) async fn within<T>(
     deadline: Instant,
     idle: Option<Duration>,
     wait: impl Future<Output = Result<T, StreamError>>,
 ) -> Result<T, Error> {
-    let until = idle.map_or(deadline, |idle| deadline.min(Instant::now() + idle));
+    let Some(idle) = idle else { return wait.await.map_err(Error::from) };
+    let until = deadline.min(Instant::now() + idle);
     match timeout_at(until, wait).await {
         Ok(result) => result.map_err(Error::from),
         Err(_) if until < deadline => Err(Error::StreamIdle),

@@ -24,7 +24,7 @@ pub(super) fn success(
     upstream: &HeaderMap,
     call: &Call,
 ) -> pingora::Result<Box<ResponseHeader>> {
-    let mut header = ResponseHeader::build(status, Some(8))?;
+    let mut header = ResponseHeader::build_no_case(status, Some(8))?;
     header.insert_header(CONTENT_TYPE, content_type)?;
     // An answer to one principal is no business of a cache on the way.
     header.insert_header(CACHE_CONTROL, "no-store")?;
@@ -84,7 +84,7 @@ pub(super) async fn write_failure(
     let http_status = http_status_of(status.code as u32);
     let mut body = Vec::with_capacity(256);
     print_failure(target, status, &mut body);
-    let mut header = ResponseHeader::build(http_status, Some(6))?;
+    let mut header = ResponseHeader::build_no_case(http_status, Some(6))?;
     header.insert_header(CONTENT_TYPE, "application/json")?;
     header.insert_header(CACHE_CONTROL, "no-store")?;
     if status.code == Code::Unauthenticated {
@@ -108,8 +108,8 @@ pub(super) fn print_failure(target: &Target<'_>, status: &Status, out: &mut Vec<
 }
 
 /// A refusal of the edge as one JSON object, for an answer that has begun.
-pub(super) fn print_refusal(error: &Error, out: &mut Vec<u8>) {
-    let status = error.status();
+pub(super) fn print_refusal(error: &Error, record: &Record, out: &mut Vec<u8>) {
+    let status = error.status(record.transaction_id());
     let failed = Failed {
         http_status: error.http_status(),
         grpc_code: status.code() as u32,

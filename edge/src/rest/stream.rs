@@ -292,7 +292,7 @@ async fn fail(
     record.refused(&error);
     let Some(before) = framing.error() else { return Err(cut(record)) };
     let mut out = before.to_vec();
-    reply::print_refusal(&error, &mut out);
+    reply::print_refusal(&error, record, &mut out);
     out.extend_from_slice(framing.after());
     finish(session, out.into()).await
 }

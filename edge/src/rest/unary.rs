@@ -25,19 +25,28 @@ pub(super) async fn serve(
     target: &Target<'_>,
     record: &mut Record,
 ) -> Result<(), Ended> {
+    let reply = timeout_at(call.deadline, call_upstream(session, call, target, record)).await;
+    let reply = reply.map_err(|_| Error::DeadlineExceeded)??;
+    record.upstream_ends();
+    write(session, call, target, record, reply).await
+}
+
+async fn call_upstream(
+    session: &mut Session,
+    call: &Call,
+    target: &Target<'_>,
+    record: &mut Record,
+) -> Result<Reply, Ended> {
     let limits = &call.snapshot.limits;
-    let reading = body::read_whole(session, limits.message_bytes_max, limits.body_idle());
-    let body = timeout_at(call.deadline, reading).await.map_err(|_| Error::DeadlineExceeded)??;
+    let body = body::read_whole(session, limits.message_bytes_max, limits.body_idle()).await?;
     let request = request(session, target, &body, limits.message_bytes_max)?;
     record.upstream_begins();
     let upstream = call.open(&session.req_header().headers).await?;
-    let reply = tokio::select! {
+    tokio::select! {
         biased;
-        reply = exchange(upstream, call, request) => reply?,
-        gone = body::client_gone(session) => return Err(gone),
-    };
-    record.upstream_ends();
-    write(session, call, target, record, reply).await
+        reply = exchange(upstream, call, request) => Ok(reply?),
+        gone = body::client_gone(session) => Err(gone),
+    }
 }
 
 /// The request as one gRPC frame.

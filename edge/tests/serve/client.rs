@@ -12,7 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tonic::codegen::StdError;
 use tonic::metadata::MetadataValue;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request as Call, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
@@ -50,10 +50,20 @@ impl Rest {
         };
         let mut client = Client::builder(TokioExecutor::new());
         client.http2_only(matches!(http, Http::Two));
-        Self { client: client.build(connector), base: format!("https://localhost:{}", world.public.port()), token }
+        Self {
+            client: client.build(connector),
+            base: format!("https://localhost:{}", world.public.port()),
+            token,
+        }
     }
 
-    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Reply {
         let response = self.open(method, path, headers, body).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map(|body| body.to_bytes());
@@ -104,7 +114,8 @@ impl Reply {
     pub fn reason(&self) -> String {
         let json = self.json();
         let details = json["error"]["details"].as_array().unwrap();
-        let info = details.iter().find(|detail| detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo");
+        let info =
+            details.iter().find(|detail| detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo");
         info.unwrap()["reason"].as_str().unwrap().to_owned()
     }
 }
@@ -120,6 +131,17 @@ impl Grpc {
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(world.ca_pem()));
         let endpoint = Endpoint::from_shared(format!("https://localhost:{}", world.public.port())).unwrap();
         Self { channel: endpoint.tls_config(tls).unwrap().connect_lazy(), token }
+    }
+
+    /// A client of the partner listener, with a certificate or without.
+    pub fn partner(world: &World, certificate: Option<&str>) -> Self {
+        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(world.ca_pem()));
+        if let Some(name) = certificate {
+            let (chain, key) = world.pair(name);
+            tls = tls.identity(Identity::from_pem(chain, key));
+        }
+        let endpoint = Endpoint::from_shared(format!("https://localhost:{}", world.partner.port())).unwrap();
+        Self { channel: endpoint.tls_config(tls).unwrap().connect_lazy(), token: None }
     }
 
     fn call<T>(&self, message: T) -> Call<T> {
@@ -139,7 +161,11 @@ impl Grpc {
         unary(self.channel.clone(), path, self.call(message)).await
     }
 
-    pub async fn unary_call<In, Out>(&self, path: &'static str, call: Call<In>) -> Result<Response<Out>, Status>
+    pub async fn unary_call<In, Out>(
+        &self,
+        path: &'static str,
+        call: Call<In>,
+    ) -> Result<Response<Out>, Status>
     where
         In: prost::Message + 'static,
         Out: prost::Message + Default + 'static,
@@ -165,13 +191,17 @@ impl Grpc {
         Out: prost::Message + Default + 'static,
     {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
-        client.ready().await.unwrap();
+        client.ready().await.map_err(|error| Status::from_error(error.into()))?;
         client.streaming(self.call(messages), path.parse().unwrap(), ProstCodec::<In, Out>::default()).await
     }
 }
 
 /// A unary call through any channel.
-pub async fn unary<C, In, Out>(channel: C, path: &'static str, call: Call<In>) -> Result<Response<Out>, Status>
+pub async fn unary<C, In, Out>(
+    channel: C,
+    path: &'static str,
+    call: Call<In>,
+) -> Result<Response<Out>, Status>
 where
     C: tonic::client::GrpcService<tonic::body::Body>,
     C::ResponseBody: tonic::codegen::Body<Data = Bytes> + Send + 'static,
@@ -180,6 +210,6 @@ where
     Out: prost::Message + Default + 'static,
 {
     let mut client = tonic::client::Grpc::new(channel);
-    client.ready().await.map_err(|_| Status::unavailable("not ready"))?;
+    client.ready().await.map_err(|error| Status::from_error(error.into()))?;
     client.unary(call, path.parse().unwrap(), ProstCodec::<In, Out>::default()).await
 }

@@ -50,7 +50,8 @@ async fn a_drain_serves_what_is_in_flight_and_then_ends() {
 
 fn in_flight(world: &World) -> i64 {
     let page = world.process.metrics.render().unwrap();
-    let gauge = page.lines().find_map(|line| line.strip_prefix("edge_requests_in_flight{listener=\"public\"} "));
+    let gauge =
+        page.lines().find_map(|line| line.strip_prefix("edge_requests_in_flight{listener=\"public\"} "));
     gauge.map_or(0, |value| value.parse().unwrap())
 }
 
@@ -61,7 +62,11 @@ async fn probes_answer_on_the_admin_listener() {
         let stream = tokio::net::TcpStream::connect(world.admin).await.unwrap();
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
-        let request = http::Request::get(path).header("host", "admin").header("connection", "close").body(http_body_util::Empty::<Bytes>::new()).unwrap();
+        let request = http::Request::get(path)
+            .header("host", "admin")
+            .header("connection", "close")
+            .body(http_body_util::Empty::<Bytes>::new())
+            .unwrap();
         let (response, _) = tokio::join!(sender.send_request(request), connection);
         String::from_utf8(response.unwrap().into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
     };
@@ -70,7 +75,10 @@ async fn probes_answer_on_the_admin_listener() {
     let routes = get("/routes").await;
     let row = routes.lines().find(|line| line.contains("/v1/notes/{note_id}")).unwrap();
     let cells: Vec<_> = row.split_whitespace().collect();
-    assert_eq!(&cells[..5], ["GET", "/v1/notes/{note_id}", "echo.v1.EchoService/GetNote", "svc-echo", "public,mesh"]);
+    assert_eq!(
+        &cells[..5],
+        ["GET", "/v1/notes/{note_id}", "echo.v1.EchoService/GetNote", "svc-echo", "public,mesh"]
+    );
     assert!(get("/config").await.contains("\"trust_domain\": \"causeway.internal\""));
     assert!(get("/metrics").await.contains("edge_access_log_dropped_total 0"));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tonic::{Code, Request};
 
-use crate::client::{Grpc, unary};
+use crate::client::{Grpc, Http, Rest, unary};
 use crate::messages::*;
 use crate::upstream::fed;
 use crate::world::World;
@@ -29,8 +29,12 @@ async fn every_kind_of_call_crosses_the_edge() {
     assert_eq!((answer.note_id.as_str(), answer.size), ("n-7", i64::MAX));
 
     let request = WatchNotesRequest { count: 100, ..Default::default() };
-    let watched = grpc.streaming::<_, Note>(WATCH, futures::stream::iter([request])).await.unwrap().into_inner();
-    assert_eq!(watched.map(|note| note.unwrap().size).collect::<Vec<_>>().await, (0..100).collect::<Vec<_>>());
+    let watched =
+        grpc.streaming::<_, Note>(WATCH, futures::stream::iter([request])).await.unwrap().into_inner();
+    assert_eq!(
+        watched.map(|note| note.unwrap().size).collect::<Vec<_>>().await,
+        (0..100).collect::<Vec<_>>()
+    );
 
     let notes = futures::stream::iter((0..100).map(note));
     let mut collected = grpc.streaming::<_, Note>(COLLECT, notes).await.unwrap().into_inner();
@@ -51,6 +55,43 @@ async fn every_kind_of_call_crosses_the_edge() {
 
     failures(&world, &grpc).await;
     services(&world).await;
+    partners(&world).await;
+}
+
+/// Both sides send as fast as they can, in messages as large as they may be: no direction may wait for the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_stream_in_both_directions_does_not_stand_still() {
+    const COUNT: i64 = 300;
+    let world = World::new().await;
+    let grpc = Grpc::new(&world, Some(world.token()));
+    let large = |i| Note { text: "x".repeat(60_000), size: i, ..Default::default() };
+    let notes = futures::stream::iter((0..COUNT).map(large));
+    let chat = grpc.streaming::<_, Note>(CHAT, notes).await.unwrap().into_inner();
+    let sizes = tokio::time::timeout(
+        Duration::from_secs(30),
+        chat.map(|note| note.unwrap().size).collect::<Vec<_>>(),
+    );
+    assert_eq!(sizes.await.unwrap(), (0..COUNT).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_takes_its_calls_along() {
+    let world = World::new().await;
+    let grpc = Grpc::new(&world, Some(world.token()));
+    let hanging = WatchNotesRequest { count: 1, hang: true, ..Default::default() };
+    let mut watched =
+        grpc.streaming::<_, Note>(WATCH, futures::stream::iter([hanging])).await.unwrap().into_inner();
+    assert!(watched.message().await.unwrap().is_some());
+    assert_eq!(world.calls_behind(), 1);
+    drop(watched);
+    world.until("the watch has ended behind the edge", || world.calls_behind() == 0).await;
+
+    for http in [Http::One, Http::Two] {
+        let rest = Rest::new(&world, http, Some(world.token()));
+        let gone = tokio::time::timeout(Duration::from_millis(500), rest.get("/v1/notes/slow")).await;
+        assert!(gone.is_err(), "the call is slow");
+        world.until("the call has ended behind the edge", || world.calls_behind() == 0).await;
+    }
 }
 
 async fn failures(world: &World, grpc: &Grpc) {
@@ -96,10 +137,32 @@ async fn services(world: &World) {
     assert_eq!((who.kind.as_str(), who.service.as_str()), ("service", "svc-docs"));
     assert!(who.budget_ms <= 2_000, "{who:?}");
 
-    let collect = unary::<_, _, Note>(docs.as_service(budget), COLLECT, Request::new(note(1))).await.unwrap_err();
-    assert_eq!(collect.code(), Code::Unimplemented, "a method that no service may call does not exist on the mesh");
+    let collect =
+        unary::<_, _, Note>(docs.as_service(budget), COLLECT, Request::new(note(1))).await.unwrap_err();
+    assert_eq!(
+        collect.code(),
+        Code::Unimplemented,
+        "a method that no service may call does not exist on the mesh"
+    );
 
     let stranger = world.channel("svc-echo");
     let refused = unary::<_, _, WhoAmIResponse>(stranger.as_service(budget), WHO, call()).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+}
+
+async fn partners(world: &World) {
+    let partner = Grpc::partner(world, Some("partner"));
+    let who: WhoAmIResponse = partner.unary(WHO, WhoAmIRequest {}).await.unwrap().into_inner();
+    assert_eq!((who.kind.as_str(), who.service.as_str()), ("partner", ""));
+    let refused = partner.unary::<_, Note>(GET, GetNoteRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented, "a method for subjects only does not exist for partners");
+
+    let stranger = Grpc::partner(world, Some("stranger"));
+    let refused = stranger.unary::<_, WhoAmIResponse>(WHO, WhoAmIRequest {}).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused:?}");
+    let nobody = Grpc::partner(world, None);
+    assert!(
+        nobody.unary::<_, WhoAmIResponse>(WHO, WhoAmIRequest {}).await.is_err(),
+        "no certificate, no handshake"
+    );
 }

@@ -9,4 +9,5 @@ mod messages;
 mod refusals;
 mod rest;
 mod upstream;
+mod wire;
 mod world;

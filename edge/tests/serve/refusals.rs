@@ -17,7 +17,10 @@ fn check(reply: &Reply, status: u16, code: &str, reason: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_refusal_has_its_status_and_reason() {
-    let world = World::with(|config| config.replacen("[listener.mesh]", "in_flight_max = 3\n[listener.mesh]", 1)).await;
+    let world = World::with(|config| {
+        config.replacen("[listener.partner]", "in_flight_max = 3\n[listener.partner]", 1)
+    })
+    .await;
     for http in [Http::One, Http::Two] {
         let rest = Rest::new(&world, http, Some(world.token()));
         paths_and_verbs(&rest).await;
@@ -103,7 +106,10 @@ async fn room(world: &World) {
 
 async fn lost_upstream() {
     let world = World::with(|config| {
-        config.replace("upstream = \"svc-echo\"\n        policy_source", "upstream = \"nowhere\"\n        policy_source")
+        config.replace(
+            "upstream = \"svc-echo\"\n        policy_source",
+            "upstream = \"nowhere\"\n        policy_source",
+        )
     })
     .await;
     let rest = Rest::new(&world, Http::One, Some(world.token()));

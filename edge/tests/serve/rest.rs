@@ -86,7 +86,10 @@ async fn bytes_up_and_down(rest: &Rest) {
     let file = rest.send(Method::PUT, "/v1/files/f-1", &headers, content).await;
     assert_eq!(file.status, StatusCode::OK, "{file:?}");
     let file = file.json();
-    assert_eq!((&file["fileId"], &file["contentType"], &file["bytes"]), (&json!("f-1"), &json!("image/png"), &json!("300000")));
+    assert_eq!(
+        (&file["fileId"], &file["contentType"], &file["bytes"]),
+        (&json!("f-1"), &json!("image/png"), &json!("300000"))
+    );
     let largest: i64 = file["largest"].as_str().unwrap().parse().unwrap();
     assert!(largest <= 64 * 1024, "{file}");
 
@@ -114,8 +117,14 @@ async fn the_log_says_what_happened_and_nothing_private(world: &World) {
     let lines = world.access_log();
     let get = lines.iter().find(|line| line["route"] == "/v1/notes/{note_id}").unwrap();
     assert_eq!(get["rpc"], "echo.v1.EchoService/GetNote", "{get}");
-    assert_eq!((&get["code"], &get["status"], &get["principal"]), (&json!("OK"), &json!(200), &json!("subject")));
-    assert_eq!((&get["listener"], &get["protocol"], &get["verb"]), (&json!("public"), &json!("rest"), &json!("GET")));
+    assert_eq!(
+        (&get["code"], &get["status"], &get["principal"]),
+        (&json!("OK"), &json!(200), &json!("subject"))
+    );
+    assert_eq!(
+        (&get["listener"], &get["protocol"], &get["verb"]),
+        (&json!("public"), &json!("rest"), &json!("GET"))
+    );
     assert_eq!(get["trace_id"].as_str().unwrap().len(), 32, "{get}");
     assert_eq!(get["transaction_id"].as_str().unwrap().len(), 36, "{get}");
     assert!(get["upstream_ms"].as_f64().unwrap() <= get["duration_ms"].as_f64().unwrap(), "{get}");

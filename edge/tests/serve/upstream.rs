@@ -74,7 +74,8 @@ async fn create(request: Request<CreateNoteRequest>) -> Result<Response<Note>, S
 
 async fn watch(request: Request<WatchNotesRequest>) -> Result<Response<Messages<Note>>, Status> {
     let WatchNotesRequest { count, fail, hang } = request.into_inner();
-    let notes = (0..count).map(|i| Ok(Note { note_id: format!("n-{i}"), text: String::new(), size: i.into() }));
+    let notes =
+        (0..count).map(|i| Ok(Note { note_id: format!("n-{i}"), text: String::new(), size: i.into() }));
     let end: Messages<Note> = if hang {
         stream::pending().boxed()
     } else {

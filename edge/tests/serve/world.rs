@@ -14,7 +14,9 @@ use edge::config::Config;
 use edge::policy::Listener;
 use edge::run::Edge;
 use edge::snapshot::Snapshot;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
+};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
@@ -32,6 +34,7 @@ pub struct World {
     ca: CertifiedIssuer<'static, KeyPair>,
     signer: EcdsaKeyPair,
     pub public: SocketAddr,
+    pub partner: SocketAddr,
     pub mesh: SocketAddr,
     pub admin: SocketAddr,
     pub upstream: Process,
@@ -53,7 +56,7 @@ impl World {
         let (signer, key_set) = signer();
         std::fs::write(directory.path().join("ca.pem"), ca.pem()).unwrap();
         std::fs::write(directory.path().join("jwks.json"), key_set.to_string()).unwrap();
-        for name in ["edge", "svc-echo", "svc-docs", "public"] {
+        for name in ["edge", "svc-echo", "svc-docs", "public", "partner", "stranger"] {
             issue(&ca, directory.path(), name);
         }
         compile(directory.path(), "echo", "echo/v1/echo.proto");
@@ -67,6 +70,7 @@ impl World {
         let process = Process::default();
         let edge = Edge::start(&config, snapshot, process.clone()).await.unwrap();
         let public = edge.address(Listener::Public).unwrap();
+        let partner = edge.address(Listener::Partner).unwrap();
         let mesh = edge.address(Listener::Mesh).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let mut serving = JoinSet::new();
@@ -78,6 +82,7 @@ impl World {
             ca,
             signer,
             public,
+            partner,
             mesh,
             admin,
             upstream,
@@ -143,6 +148,20 @@ impl World {
         EdgeChannel::start(&toml::from_str(&mesh).unwrap(), &identity, &self.upstream.drain).unwrap()
     }
 
+    /// The certificate and key of somebody.
+    pub fn pair(&self, name: &str) -> (String, String) {
+        let read =
+            |end: &str| std::fs::read_to_string(self.directory.path().join(format!("{name}.{end}"))).unwrap();
+        (read("pem"), read("key"))
+    }
+
+    /// How many calls the service behind the edge is serving.
+    pub fn calls_behind(&self) -> i64 {
+        let page = self.upstream.metrics.render().unwrap();
+        let gauge = page.lines().find_map(|line| line.strip_prefix("rpc_server_calls_in_flight "));
+        gauge.map_or(0, |value| value.parse().unwrap())
+    }
+
     /// The authority that vouches for everybody here.
     pub fn ca_pem(&self) -> String {
         self.ca.pem()
@@ -164,13 +183,17 @@ fn ca() -> CertifiedIssuer<'static, KeyPair> {
 
 fn issue(ca: &CertifiedIssuer<'static, KeyPair>, directory: &Path, name: &str) {
     let mut params = CertificateParams::default();
-    let dns = if name == "public" { "localhost".to_owned() } else { format!("{name}.{TRUST_DOMAIN}") };
+    let (dns, uri) = match name {
+        "public" => ("localhost".to_owned(), None),
+        "partner" | "stranger" => (format!("{name}.test"), Some(format!("urn:partner:{name}"))),
+        workload => {
+            (format!("{workload}.{TRUST_DOMAIN}"), Some(format!("spiffe://{TRUST_DOMAIN}/{workload}")))
+        }
+    };
     params.subject_alt_names = vec![SanType::DnsName(dns.try_into().unwrap())];
-    if name != "public" {
-        let uri = format!("spiffe://{TRUST_DOMAIN}/{name}");
-        params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
-    }
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.subject_alt_names.extend(uri.map(|uri| SanType::URI(uri.try_into().unwrap())));
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, ca).unwrap();
     std::fs::write(directory.join(format!("{name}.pem")), certificate.pem()).unwrap();
@@ -180,7 +203,8 @@ fn issue(ca: &CertifiedIssuer<'static, KeyPair>, directory: &Path, name: &str) {
 fn signer() -> (EcdsaKeyPair, Value) {
     let random = SystemRandom::new();
     let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).unwrap();
+    let pair =
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).unwrap();
     let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
     let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
     let key_set = json!({"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "kid": "k1", "x": x, "y": y}]});
@@ -213,7 +237,9 @@ async fn start_upstream(directory: &Path, process: &Process) -> SocketAddr {
         toml::from_str("listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nlame_duck_ms = 0").unwrap();
     let Process { drain, health, metrics } = process.clone();
     drain.clone().spawn("upstream", async move {
-        chassis::serve::serve(upstream::routes(), listener, tls, &server, &health, &metrics, &drain).await.unwrap();
+        chassis::serve::serve(upstream::routes(), listener, tls, &server, &health, &metrics, &drain)
+            .await
+            .unwrap();
     });
     address
 }
@@ -222,7 +248,12 @@ async fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
-fn config(directory: &Path, behind: SocketAddr, admin: SocketAddr, edit: impl FnOnce(String) -> String) -> Config {
+fn config(
+    directory: &Path,
+    behind: SocketAddr,
+    admin: SocketAddr,
+    edit: impl FnOnce(String) -> String,
+) -> Config {
     let at = directory.display();
     let text = format!(
         r#"
@@ -231,6 +262,14 @@ fn config(directory: &Path, behind: SocketAddr, admin: SocketAddr, edit: impl Fn
         certificate = "{at}/public.pem"
         key = "{at}/public.key"
         client_ca = "{at}/ca.pem"
+        [listener.partner]
+        listen = "127.0.0.1:0"
+        certificate = "{at}/public.pem"
+        key = "{at}/public.key"
+        client_ca = "{at}/ca.pem"
+        [[authn.partner]]
+        id = "psp"
+        uri = "urn:partner:partner"
         [listener.mesh]
         listen = "127.0.0.1:0"
         [admin]

@@ -1,0 +1,71 @@
+//! The file as an operator writes it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::Config;
+
+const EXAMPLE: &str = include_str!("../../edge.example.toml");
+
+/// Loads the text with a root for the issuer, which is read when the file is checked.
+fn load(text: &str) -> Result<Config, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, file) = (directory.path().join("root.pem"), directory.path().join("edge.toml"));
+    let certificate = rcgen::generate_simple_self_signed(["login.example".to_owned()]).unwrap();
+    std::fs::write(&root, certificate.cert.pem()).unwrap();
+    let own = format!("ca = \"{}\"", root.display());
+    std::fs::write(&file, text.replace("# ca = \"/etc/causeway/issuer-ca.pem\"", &own)).unwrap();
+    Config::load(&file).map_err(|error| format!("{error:#}"))
+}
+
+/// The dotted paths of all values; list items share one.
+fn keys(value: &Value, path: &str, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                keys(value, &format!("{path}.{name}"), into);
+            }
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            items.iter().for_each(|item| keys(item, path, into));
+        }
+        // Absent from the file: neither in it nor missing from it.
+        Value::Null => (),
+        Value::Array(_) | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            into.insert(path.to_owned());
+        }
+    }
+}
+
+#[test]
+fn the_example_is_accepted_and_shows_every_key() {
+    let config = load(EXAMPLE).unwrap();
+    let (mut read, mut written) = (BTreeSet::new(), BTreeSet::new());
+    keys(&serde_json::to_value(&config).unwrap(), "", &mut read);
+    keys(&toml::from_str(EXAMPLE).unwrap(), "", &mut written);
+    // Alternatives to what the example chooses, and options of a method that belong to the contract.
+    let apart = |key: &&String| {
+        !key.starts_with(".method.http.")
+            && !key.starts_with(".method.rest.")
+            && *key != ".authn.issuer.jwks.ca"
+    };
+    let missing: Vec<_> = read.difference(&written).filter(apart).collect();
+    assert!(missing.is_empty(), "not in the example: {missing:?}");
+}
+
+#[test]
+fn a_mistake_is_named() {
+    let check = |from: &str, to: &str, says: &str| {
+        assert!(EXAMPLE.contains(from), "{from}");
+        let error = load(&EXAMPLE.replace(from, to)).unwrap_err();
+        assert!(error.contains(says), "{error:?} does not say {says:?}");
+        assert_eq!(error.lines().count(), 1, "{error:?}");
+    };
+    check("streams_max = 1000\n", "stream_max = 1000\n", "unknown field `stream_max`");
+    check("listen = \"0.0.0.0:8445\"", "listen = \"8445\"", "invalid socket address");
+    check("upstream = \"greeter\"", "upstream = \"greter\"", "there is no such [[upstream]]");
+    check("name = \"greeter\"", "name = \"svc-ledger\"", "is there twice");
+    check("header_bytes_max = 16384", "header_bytes_max = 10", "limits below 1024 bytes");
+    check("leeway_s = 30", "leeway_s = 3000", "leeway_s");
+}

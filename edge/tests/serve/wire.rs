@@ -1,0 +1,116 @@
+//! HTTP/1 by hand: what well-behaved clients never send, and what the edge must survive or refuse.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::world::World;
+
+async fn connect(world: &World) -> TlsStream<TcpStream> {
+    let tcp = TcpStream::connect(world.public).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(world.client_tls())).connect(name, tcp).await.unwrap()
+}
+
+/// Everything the edge says until it closes, or until `enough`.
+async fn read(stream: &mut TlsStream<TcpStream>, enough: impl Fn(&str) -> bool) -> String {
+    let mut said = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&said).into_owned();
+        if enough(&text) {
+            return text;
+        }
+        let next = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut buffer)).await;
+        match next.unwrap() {
+            Ok(0) | Err(_) => return text,
+            Ok(count) => said.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+async fn exchange(world: &World, request: &str) -> String {
+    let mut stream = connect(world).await;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    read(&mut stream, |_| false).await
+}
+
+fn statuses(said: &str) -> Vec<&str> {
+    said.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_1_at_its_edges() {
+    let world =
+        World::with(|config| config.replace("[limits]", "[limits]\nheader_ms = 400\nhandshake_ms = 400"))
+            .await;
+    let get = "GET /v1/hello/you HTTP/1.1\r\nhost: localhost\r\n";
+
+    // Two requests at once, the second with the first's bytes, are two answers.
+    let said = exchange(&world, &format!("{get}\r\n{get}connection: close\r\n\r\n")).await;
+    assert_eq!(statuses(&said), ["200", "200"], "{said}");
+
+    // Framing that two parsers could read in two ways.
+    for smuggled in [
+        format!("{get}content-length: 5\r\ncontent-length: 6\r\n\r\nhello"),
+        format!("{get}content-length: +5\r\n\r\nhello"),
+        format!("{get}transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n"),
+        "GET /v1/hello/you HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+    ] {
+        let said = exchange(&world, &smuggled).await;
+        assert_eq!(statuses(&said), ["400"], "{smuggled:?} {said}");
+    }
+
+    // A body that waits to be asked for.
+    let mut stream = connect(&world).await;
+    let token = world.token();
+    let head = format!(
+        "POST /v1/notes HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n\
+         content-length: 2\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(statuses(&read(&mut stream, |said| said.ends_with("\r\n\r\n")).await), ["100"]);
+    stream.write_all(b"{}").await.unwrap();
+    assert_eq!(statuses(&read(&mut stream, |_| false).await), ["201"]);
+
+    slow_clients_are_let_go(&world, get).await;
+
+    let grpc = "POST /echo.v1.EchoService/GetNote HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\n\
+                content-length: 0\r\nconnection: close\r\n\r\n";
+    assert_eq!(statuses(&exchange(&world, grpc).await), ["404"], "gRPC needs HTTP/2");
+}
+
+async fn slow_clients_are_let_go(world: &World, get: &str) {
+    // A header that never ends, byte by byte: each read is quick, the whole is not.
+    let mut stream = connect(world).await;
+    let began = Instant::now();
+    stream.write_all(get.as_bytes()).await.unwrap();
+    while began.elapsed() < Duration::from_secs(5) {
+        if stream.write_all(b"x").await.is_err() || stream.flush().await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "a dribbling header is let go");
+
+    // A header without a bound.
+    let mut stream = connect(world).await;
+    let endless = async { while stream.write_all(&[b'x'; 1000]).await.is_ok() {} };
+    // The deadline of the header would end it too, but not before it had taken megabytes.
+    tokio::time::timeout(Duration::from_secs(5), endless).await.expect("an endless header is let go");
+
+    // A client that says nothing: below TLS, and above.
+    let mut tcp = TcpStream::connect(world.public).await.unwrap();
+    let mut tls = connect(world).await;
+    let mut byte = [0];
+    let silent = tokio::time::timeout(Duration::from_secs(5), async {
+        let _ = tcp.read(&mut byte).await;
+        let _ = tls.read(&mut byte).await;
+    });
+    silent.await.unwrap();
+}
