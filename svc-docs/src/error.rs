@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use chassis::error::{Failure, Kind, Violation};
 
+use crate::domain::Fault;
 use crate::domain::access::Denial;
 use crate::domain::statement::proof::Discrepancy;
 use crate::domain::statement::render::RenderError;
@@ -206,6 +207,11 @@ impl Error {
         use tonic::Code;
         match status.code() {
             Code::PermissionDenied => Self::NotPermitted,
+            // All else in the request is ours; which ids are well-formed is the other service's to say.
+            Code::InvalidArgument => {
+                let violation = Violation::new("account_id", Fault::NotAnAccount.to_string());
+                Self::Invalid { violations: vec![violation] }
+            }
             Code::NotFound => Self::Missing { what: Resource::Account, id: account_id.to_owned() },
             Code::DeadlineExceeded => Self::OutOfTime,
             Code::Unavailable | Code::ResourceExhausted | Code::Aborted | Code::Cancelled => {
@@ -213,7 +219,6 @@ impl Error {
             }
             Code::Ok
             | Code::Unknown
-            | Code::InvalidArgument
             | Code::AlreadyExists
             | Code::FailedPrecondition
             | Code::OutOfRange

@@ -167,9 +167,7 @@ impl DocsService for DocsRpc {
         let call = Call::of(&request)?;
         let desk = statement::Desk {
             store: &self.store,
-            ledger: self.edge.for_call(&call),
-            // The subject may not read whose account it is; the service may.
-            accounts: self.edge.as_service(call.deadline.remaining()),
+            edge: self.edge.for_call(&call),
             bytes_max: self.bytes_max,
         };
         let made = desk.generate(&call.caller, request.into_inner()).await;

@@ -26,11 +26,10 @@ use crate::store::{Inserted, Store, Upload};
 /// The most entries of a statement: after a hundred pages, the time a call may take is spent.
 const ENTRIES_MAX: u64 = 100_000;
 
-/// Everything one statement needs. `ledger` speaks for the caller, `accounts` for this service.
+/// Everything one statement needs. `edge` leads to the other services and speaks for the caller there.
 pub struct Desk<'a, C> {
     pub store: &'a Store,
-    pub ledger: C,
-    pub accounts: C,
+    pub edge: C,
     pub bytes_max: u64,
 }
 
@@ -100,14 +99,14 @@ where
 
     async fn holder(&self, account_id: &AccountId) -> Result<Option<CustomerId>, Error> {
         let asked = convert::holder_request(account_id);
-        let answer = AccountsServiceClient::new(self.accounts.clone()).batch_get_accounts(asked).await;
+        let answer = AccountsServiceClient::new(self.edge.clone()).batch_get_accounts(asked).await;
         let answer = answer.map_err(|status| Error::upstream("accounts.v1", account_id.as_str(), status))?;
         convert::holder(answer.into_inner(), account_id)
     }
 
     async fn balance(&self, account_id: &AccountId, as_of: DateTime<Utc>) -> Result<Money, Error> {
         let asked = convert::balance_request(account_id, as_of);
-        let answer = LedgerServiceClient::new(self.ledger.clone()).get_balance(asked).await;
+        let answer = LedgerServiceClient::new(self.edge.clone()).get_balance(asked).await;
         let answer = answer.map_err(|status| Error::upstream("ledger.v1", account_id.as_str(), status))?;
         convert::money(answer.into_inner().posted)
     }
@@ -118,7 +117,7 @@ where
         page_token: String,
     ) -> Result<ListEntriesResponse, Error> {
         let request = convert::entries_request(asked, page_token);
-        let answer = LedgerServiceClient::new(self.ledger.clone()).list_entries(request).await;
+        let answer = LedgerServiceClient::new(self.edge.clone()).list_entries(request).await;
         let answer =
             answer.map_err(|status| Error::upstream("ledger.v1", asked.account_id.as_str(), status))?;
         Ok(answer.into_inner())

@@ -299,12 +299,7 @@ async fn content_is_replaced_whole_or_not_at_all() {
 async fn statements_are_proven_and_made_once() {
     let docs = Fixture::start().await;
     let ledger = Ledger::with_entries(2_500);
-    let desk = || Desk {
-        store: &docs.store,
-        ledger: ledger.clone(),
-        accounts: ledger.clone(),
-        bytes_max: BYTES_MAX,
-    };
+    let desk = || Desk { store: &docs.store, edge: ledger.clone(), bytes_max: BYTES_MAX };
     let request = |request_id: &str, format| ledger.request(request_id, format);
     use pb::StatementFormat::{Csv, Json};
 
@@ -345,7 +340,7 @@ async fn statements_are_proven_and_made_once() {
     // A ledger that contradicts itself makes no statement, and leaves nothing.
     let before = (docs.count("documents").await, docs.count("content.files").await, docs.chunks().await);
     for broken in [ledger.without_an_entry(), ledger.with_another_closing()] {
-        let desk = Desk { ledger: broken, ..desk() };
+        let desk = Desk { edge: broken, ..desk() };
         assert_eq!(
             Status::from(desk.generate(&alice(), request("s3", Json)).await.unwrap_err()).code(),
             Code::Internal
@@ -355,9 +350,10 @@ async fn statements_are_proven_and_made_once() {
         (Code::PermissionDenied, Code::PermissionDenied),
         (Code::NotFound, Code::NotFound),
         (Code::Unavailable, Code::Unavailable),
-        (Code::InvalidArgument, Code::Internal),
+        (Code::InvalidArgument, Code::InvalidArgument),
+        (Code::DataLoss, Code::Internal),
     ] {
-        let desk = Desk { ledger: ledger.refusing(refusal), ..desk() };
+        let desk = Desk { edge: ledger.refusing(refusal), ..desk() };
         assert_eq!(
             Status::from(desk.generate(&alice(), request("s3", Json)).await.unwrap_err()).code(),
             expected
