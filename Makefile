@@ -12,7 +12,7 @@ BINARIES := -p edge -p svc-ledger -p svc-accounts -p svc-cache -p svc-docs -p de
 .PHONY: run
 run: bootstrap ## Start the whole mesh with demo data; Ctrl-C stops it
 	@cargo build --locked --release $(BINARIES)
-	@$(TARGET)/release/dev run
+	@exec $(TARGET)/release/dev run
 
 .PHONY: reset
 reset: ## Wipe the data, keys and logs of `make run`
@@ -39,7 +39,7 @@ lint: bootstrap ## Check formatting, clippy, the contract, licences, bans and th
 .PHONY: bench-smoke
 bench-smoke: bootstrap ## Measure requests/s and CPU per request of the edge
 	@cargo build --locked --release $(BINARIES)
-	@tests/bench-smoke $(TARGET)/release
+	@cargo bench --locked --quiet -p e2e --bench smoke
 
 .PHONY: k8s-check
 k8s-check: bootstrap ## Render and validate the Kubernetes manifests

@@ -114,6 +114,7 @@ impl Mesh {
         };
         let state = State::open(&root)?;
         stop_leftovers(&state.run())?;
+        state.rotate_logs()?;
         setup.ports.check_unused()?;
         for part in setup.parts.iter().filter(|part| part.is_workload()) {
             if !setup.binaries.join(part.name()).is_file() {

@@ -196,3 +196,88 @@ pub fn thumbprint(certificate: &Path) -> Result<String> {
         .with_context(|| format!("cannot read {}", certificate.display()))?;
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(Sha256::digest(&der)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use x509_parser::pem::parse_x509_pem;
+    use x509_parser::prelude::X509Certificate;
+
+    fn with<T>(path: &Path, look: impl Fn(&X509Certificate<'_>) -> T) -> T {
+        let pem = std::fs::read(path).unwrap();
+        let (_, pem) = parse_x509_pem(&pem).unwrap();
+        look(&pem.parse_x509().unwrap())
+    }
+
+    fn names(path: &Path) -> Vec<String> {
+        with(path, |certificate| {
+            let names = certificate.subject_alternative_name().unwrap().unwrap();
+            names.value.general_names.iter().map(|name| format!("{name:?}")).collect()
+        })
+    }
+
+    /// Whether `authority` vouches for the certificate.
+    fn vouches(authority: &Authority, certificate: &Path) -> bool {
+        with(&authority.certificate, |authority| {
+            with(certificate, |leaf| leaf.verify_signature(Some(authority.public_key())).is_ok())
+        })
+    }
+
+    #[test]
+    fn each_authority_vouches_for_its_own_kind_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let pki = Pki::load(&State::open(folder.path()).unwrap()).unwrap();
+        let workload = pki.workload(Part::Ledger).certificate;
+        let kinds = [
+            (&pki.workload_authority, &workload),
+            (&pki.partner_authority, &pki.partner.certificate),
+            (&pki.server_authority, &pki.store.certificate),
+        ];
+        for (authority, _) in kinds {
+            for (of, certificate) in kinds {
+                assert_eq!(vouches(authority, certificate), authority.certificate == of.certificate);
+            }
+        }
+    }
+
+    #[test]
+    fn workload_has_one_spiffe_id_and_one_dns_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let pki = Pki::load(&State::open(folder.path()).unwrap()).unwrap();
+        let certificate = pki.workload(Part::Ledger).certificate;
+        let expect =
+            ["URI(\"spiffe://causeway.internal/svc-ledger\")", "DNSName(\"svc-ledger.causeway.internal\")"];
+        assert_eq!(names(&certificate), expect);
+    }
+
+    #[test]
+    fn authorities_stay_and_other_certificates_are_new_at_every_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = || {
+            let pki = Pki::load(&State::open(folder.path()).unwrap()).unwrap();
+            let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+            let store = pki.store.certificate.clone();
+            assert!(
+                vouches(&pki.server_authority, &store),
+                "the authority of the first start vouches at every start"
+            );
+            (read(&pki.server_authority.certificate), read(&store))
+        };
+        let (first, second) = (load(), load());
+        assert_eq!(first.0, second.0);
+        assert_ne!(first.1, second.1);
+    }
+
+    #[test]
+    fn certificate_can_have_run_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let pki = Pki::load(&State::open(folder.path()).unwrap()).unwrap();
+        let yesterday = Utc::now().date_naive() - Duration::days(1);
+        let subject = Subject { common_name: "late", names: Vec::new(), not_after: Some(yesterday) };
+        let late = pki.issue(&pki.partner_authority, "late", &subject).unwrap();
+        with(&late.certificate, |certificate| {
+            let validity = certificate.validity();
+            assert!(!validity.is_valid() && validity.not_before < validity.not_after);
+        });
+    }
+}

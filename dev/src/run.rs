@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// How soon a dead process is noticed.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Runs a mesh until SIGINT or SIGTERM. The binaries are beside this program unless told otherwise.
+/// Runs a mesh until SIGINT, SIGTERM or the terminal's end. The binaries are beside this program unless told otherwise.
 #[must_use]
 pub fn main(binaries: Option<PathBuf>, folder: &Path, with_demo: bool) -> ExitCode {
     let run = || -> Result<ExitCode> {
@@ -51,11 +51,13 @@ async fn up_to_the_end(binaries: &Path, folder: &Path, with_demo: bool) -> Resul
     let progress = Progress::start();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let mesh = Mesh::prepare(Setup::kept(binaries, folder))?;
     let outcome = tokio::select! {
         outcome = serve(&mesh, &progress, with_demo) => outcome,
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
     };
     // The reason first: stopping may take a while.
     if let Err(error) = &outcome {

@@ -58,6 +58,20 @@ impl State {
         self.root.join("log").join(format!("{name}.log"))
     }
 
+    /// Puts the logs of the run before aside, under names that end in `.1`, so that two runs are what there is to read and the
+    /// folder does not grow for ever.
+    pub fn rotate_logs(&self) -> Result<()> {
+        let folder = self.root.join("log");
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                let before = path.with_extension("log.1");
+                fs::rename(&path, &before).with_context(|| format!("cannot rename {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Pid records of running processes.
     #[must_use]
     pub fn run(&self) -> PathBuf {
@@ -143,6 +157,18 @@ mod tests {
         assert!(refusal.starts_with("another mesh is running from"), "{refusal}");
         drop(first);
         State::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn logs_of_the_last_two_runs_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        for run in ["one", "two", "three"] {
+            state.rotate_logs().unwrap();
+            fs::write(state.log("edge"), run).unwrap();
+        }
+        let read = |name: &str| fs::read_to_string(folder.path().join("log").join(name)).unwrap();
+        assert_eq!((read("edge.log").as_str(), read("edge.log.1").as_str()), ("three", "two"));
     }
 
     #[test]

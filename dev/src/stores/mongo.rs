@@ -28,11 +28,13 @@ const ELECTION_LONGEST: Duration = Duration::from_secs(20);
 const STOP_LONGEST: Duration = Duration::from_secs(20);
 
 pub(crate) async fn start(site: &Site) -> Result<()> {
-    let folder = site.state.store("mongo");
+    // A folder each: neither reads the other's files.
+    let mongod = tools::find("mongod");
+    let folder = site.state.store(if mongod.is_some() { "mongod" } else { "secantusd" });
     state::create(&folder, 0o700)?;
     // There once the user is: a start that broke off before does its first steps again.
     let created = folder.join("user-created");
-    match tools::find("mongod") {
+    match mongod {
         Some(program) => start_mongod(site, &folder, program, &created).await,
         None => start_secantusd(site, &folder, tools::require("secantusd-py")?, &created).await,
     }
