@@ -102,7 +102,7 @@ pub async fn run<A: Answer>(
     let sleep = pin!(Timer::sleep(bounds));
     let mut timer = Timer::new(bounds, sleep);
     let mut relay = Relay {
-        request: RequestSide::new(downstream, bounds.request_message_bytes_max),
+        request: RequestSide::new(&upstream, bounds.request_message_bytes_max),
         response: ResponseSide::default(),
         downstream,
         upstream,

@@ -30,9 +30,8 @@ enum State {
 }
 
 impl RequestSide {
-    pub(super) fn new(downstream: &HttpSession, message_bytes_max: u32) -> Self {
-        // A request that is nothing but its header was sent as such when the stream was opened.
-        let state = if downstream.is_body_empty() { State::Done } else { State::Reading };
+    pub(super) fn new(upstream: &UpstreamStream, message_bytes_max: u32) -> Self {
+        let state = if upstream.request_ended() { State::Done } else { State::Reading };
         Self { state, messages: Messages::default(), message_bytes_max }
     }
 
@@ -71,7 +70,12 @@ impl RequestSide {
         }
     }
 
-    fn read(&mut self, cx: &mut Context<'_>, downstream: &mut HttpSession, upstream: &mut UpstreamStream) -> Step {
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        downstream: &mut HttpSession,
+        upstream: &mut UpstreamStream,
+    ) -> Step {
         match downstream.poll_read_body_bytes(cx) {
             Poll::Pending => return Step::Waiting,
             // The client has reset its stream, or its connection is gone.

@@ -118,7 +118,9 @@ impl ResponseSide {
             return Step::Ended(End::Upstream);
         }
         // The stream itself instead of Pingora's writer: that one waits for the window, and the request would wait with it.
-        let Some(writer) = downstream.take_response_body_writer() else { return Step::Ended(End::Downstream) };
+        let Some(writer) = downstream.take_response_body_writer() else {
+            return Step::Ended(End::Downstream);
+        };
         self.state = State::Body { writer, held: Bytes::new() };
         Step::Moved
     }
@@ -143,7 +145,8 @@ impl ResponseSide {
     }
 
     fn trailers<A: Answer>(&mut self, trailers: Option<HeaderMap>, answer: &mut A) -> Step {
-        let Some((mut trailers, code)) = trailers.and_then(|trailers| grpc_code(&trailers).map(|code| (trailers, code)))
+        let Some((mut trailers, code)) =
+            trailers.and_then(|trailers| grpc_code(&trailers).map(|code| (trailers, code)))
         else {
             return failed(Failure::MissingStatus);
         };

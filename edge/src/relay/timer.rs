@@ -78,12 +78,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_bound_ends_the_call() {
-        for (deadline, idle, expect, after) in
-            [(Some(50), None, "Deadline", 50), (None, Some(30), "Idle", 30), (Some(50), Some(60), "Deadline", 50)]
-        {
+        for (deadline, idle, expect, after) in [
+            (Some(50), None, "Deadline", 50),
+            (None, Some(30), "Idle", 30),
+            (Some(50), Some(60), "Deadline", 50),
+        ] {
             let start = Instant::now();
             let bounds = bounds(deadline, idle);
-            let mut timer = Timer::new(&bounds, pin!(Timer::sleep(&bounds)));
+            let sleep = pin!(Timer::sleep(&bounds));
+            let mut timer = Timer::new(&bounds, sleep);
             let failure = poll_fn(|cx| timer.poll(cx)).await;
             assert_eq!((format!("{failure:?}").as_str(), start.elapsed().as_millis()), (expect, after));
         }
@@ -93,7 +96,8 @@ mod tests {
     async fn movement_puts_the_idle_bound_off_but_not_the_deadline() {
         let start = Instant::now();
         let bounds = bounds(Some(100), Some(30));
-        let mut timer = Timer::new(&bounds, pin!(Timer::sleep(&bounds)));
+        let sleep = pin!(Timer::sleep(&bounds));
+        let mut timer = Timer::new(&bounds, sleep);
         for _ in 0..4 {
             let pending = poll_fn(|cx| Poll::Ready(timer.poll(cx).is_pending())).await;
             assert!(pending);

@@ -40,8 +40,14 @@ pub(super) enum NotSent {
 
 impl Attempt {
     /// Sends the header, and what was sent of the body before.
-    pub(super) fn begin(upstream: &Upstream, endpoint: SocketAddr, slot: Slot, call: &Call) -> Result<Self, NotSent> {
-        let request = request(upstream, call).map_err(|_invalid| NotSent::Malformed(h2::Reason::PROTOCOL_ERROR.into()))?;
+    pub(super) fn begin(
+        upstream: &Upstream,
+        endpoint: SocketAddr,
+        slot: Slot,
+        call: &Call,
+    ) -> Result<Self, NotSent> {
+        let request = request(upstream, call)
+            .map_err(|_invalid| NotSent::Malformed(h2::Reason::PROTOCOL_ERROR.into()))?;
         match slot.sender().send_request(request, call.end_of_stream) {
             Ok((response, send)) => {
                 let mut attempt = Self { send, receive: Receive::Header(response), slot, endpoint };
@@ -72,7 +78,10 @@ impl Attempt {
     }
 
     /// The header of the answer; to be called until it has arrived, and not again.
-    pub(super) fn poll_header(&mut self, cx: &mut Context<'_>) -> Poll<Result<http::response::Parts, h2::Error>> {
+    pub(super) fn poll_header(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<http::response::Parts, h2::Error>> {
         let Receive::Header(response) = &mut self.receive else { return Poll::Pending };
         let (header, body) = ready!(Pin::new(response).poll(cx))?.into_parts();
         self.receive = Receive::Body(body);
@@ -95,7 +104,10 @@ impl Attempt {
     }
 
     /// The trailers, once the body has ended.
-    pub(super) fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, h2::Error>> {
+    pub(super) fn poll_trailers(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<HeaderMap>, h2::Error>> {
         let Receive::Body(body) = &mut self.receive else { return Poll::Pending };
         body.poll_trailers(cx)
     }
@@ -114,6 +126,11 @@ impl Attempt {
             return Poll::Ready(Some(capacity));
         }
         self.send.poll_capacity(cx).map(|capacity| capacity.and_then(Result::ok))
+    }
+
+    /// Ends the stream at once, in both directions.
+    pub(super) fn reset(&mut self, reason: h2::Reason) {
+        self.send.send_reset(reason);
     }
 
     /// Sends a part of the body. A stream that takes no more ignores it; its answer says why.

@@ -31,7 +31,8 @@ impl Balance {
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let candidates = || {
             let turn = (0..endpoints.len()).map(move |step| start.wrapping_add(step));
-            turn.map(|at| &endpoints[at % endpoints.len()]).filter(|endpoint| !tried.contains(&endpoint.address()))
+            turn.map(|at| &endpoints[at % endpoints.len()])
+                .filter(|endpoint| !tried.contains(&endpoint.address()))
         };
         candidates()
             .find(|endpoint| endpoint.healthy() && Some(endpoint.address()) != avoid)
@@ -48,7 +49,8 @@ impl Balance {
     /// Takes over the addresses of a resolution. None at all is taken for a resolver's fault, and the old set stays.
     pub(super) fn resolved(&self, addresses: &HashSet<SocketAddr>) {
         let old = self.endpoints.load();
-        let unchanged = old.len() == addresses.len() && old.iter().all(|endpoint| addresses.contains(&endpoint.address()));
+        let unchanged = old.len() == addresses.len()
+            && old.iter().all(|endpoint| addresses.contains(&endpoint.address()));
         if addresses.is_empty() || unchanged {
             return;
         }
@@ -56,7 +58,9 @@ impl Balance {
         sorted.sort_unstable();
         tracing::info!(upstream = self.dialer.upstream(), endpoints = ?sorted, "upstream resolved");
         let known = |address| old.iter().find(|endpoint| endpoint.address() == address).cloned();
-        let new = sorted.into_iter().map(|address| known(address).unwrap_or_else(|| Endpoint::new(address, &self.dialer)));
+        let new = sorted
+            .into_iter()
+            .map(|address| known(address).unwrap_or_else(|| Endpoint::new(address, &self.dialer)));
         // An endpoint that is gone drops with the last call that holds it; its connections close when their streams have ended.
         self.endpoints.store(Arc::new(new.collect()));
         self.count_healthy();

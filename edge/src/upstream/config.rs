@@ -99,7 +99,10 @@ impl UpstreamConfig {
         ensure!(!self.addresses.is_empty(), "there is no address");
         for address in &self.addresses {
             let (host, port) = address.rsplit_once(':').unwrap_or_default();
-            ensure!(!host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0), "{address:?} is not host:port");
+            ensure!(
+                !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0),
+                "{address:?} is not host:port"
+            );
         }
         ensure!((1..=1_000).contains(&self.streams_max), "streams_max must be 1 to 1000");
         ensure!((1..=64).contains(&self.connections_max), "connections_max must be 1 to 64");
@@ -122,7 +125,9 @@ impl UpstreamConfig {
         }
         match self.tls {
             Tls::Off => Ok(self.name.clone()),
-            Tls::Workload => Ok(identity.context("tls = \"workload\" needs the workload identity")?.dns_name(&self.name)),
+            Tls::Workload => {
+                Ok(identity.context("tls = \"workload\" needs the workload identity")?.dns_name(&self.name))
+            }
         }
     }
 }
@@ -140,7 +145,10 @@ mod tests {
     #[test]
     fn a_name_and_an_address_are_enough() {
         let config = parse("name = \"svc-ledger\"\naddresses = [\"ledger.causeway.svc:7001\"]").unwrap();
-        assert_eq!((config.tls, config.streams_max, config.connections_max, config.health), (Tls::Workload, 100, 4, true));
+        assert_eq!(
+            (config.tls, config.streams_max, config.connections_max, config.health),
+            (Tls::Workload, 100, 4, true)
+        );
     }
 
     #[test]

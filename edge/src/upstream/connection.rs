@@ -40,7 +40,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(send: SendRequest<Bytes>, group: Weak<Group>, streams_max: usize, generation: u64) -> Self {
+    pub(super) fn new(
+        send: SendRequest<Bytes>,
+        group: Weak<Group>,
+        streams_max: usize,
+        generation: u64,
+    ) -> Self {
         Self {
             send,
             group,

@@ -56,7 +56,10 @@ struct WorkloadTls {
 
 impl std::fmt::Debug for Dialer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Dialer").field("upstream", &self.upstream).field("tls", &self.tls.is_some()).finish_non_exhaustive()
+        f.debug_struct("Dialer")
+            .field("upstream", &self.upstream)
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -73,7 +76,10 @@ impl Dialer {
             (Tls::Workload, Some(identity)) => {
                 // An IP address would be sent without SNI and checked against nothing a workload's certificate carries.
                 let server_name = rustls::pki_types::DnsName::try_from(server_name.to_owned())?;
-                Some(WorkloadTls { identity: identity.clone(), server_name: ServerName::DnsName(server_name) })
+                Some(WorkloadTls {
+                    identity: identity.clone(),
+                    server_name: ServerName::DnsName(server_name),
+                })
             }
             (Tls::Workload, None) => anyhow::bail!("tls = \"workload\" needs the workload identity"),
         };
@@ -83,7 +89,10 @@ impl Dialer {
             within: Duration::from_millis(config.dial_ms),
             streams_max: config.streams_max,
             connections_max: config.connections_max,
-            keep: Keep { idle: Duration::from_millis(config.idle_ms), ping: Duration::from_millis(config.ping_ms) },
+            keep: Keep {
+                idle: Duration::from_millis(config.idle_ms),
+                ping: Duration::from_millis(config.ping_ms),
+            },
             drain: drain.clone(),
             metrics: metrics.clone(),
         })
@@ -106,15 +115,25 @@ impl Dialer {
     }
 
     /// Connects to `endpoint` for `group` and sets the connection in motion.
-    pub(super) async fn dial(&self, endpoint: SocketAddr, group: &Arc<Group>) -> Result<Arc<Connection>, DialError> {
+    pub(super) async fn dial(
+        &self,
+        endpoint: SocketAddr,
+        group: &Arc<Group>,
+    ) -> Result<Arc<Connection>, DialError> {
         let dialled = timeout(self.within, self.connect(endpoint)).await.unwrap_or_else(|_elapsed| {
-            Err(DialError::Timeout { endpoint, within_ms: u64::try_from(self.within.as_millis()).unwrap_or(u64::MAX) })
+            Err(DialError::Timeout {
+                endpoint,
+                within_ms: u64::try_from(self.within.as_millis()).unwrap_or(u64::MAX),
+            })
         });
         self.metrics.dialled(&self.upstream, dialled.is_ok());
         let (generation, send, http) = dialled?;
         let connection = Arc::new(Connection::new(send, Arc::downgrade(group), self.streams_max, generation));
         // The task must not keep the connection alive: it ends when the pool and all streams have let go of it.
-        self.spawn("upstream connection", drive(http, Arc::downgrade(&connection), self.keep, self.drain.stopping()));
+        self.spawn(
+            "upstream connection",
+            drive(http, Arc::downgrade(&connection), self.keep, self.drain.stopping()),
+        );
         Ok(connection)
     }
 
@@ -171,7 +190,8 @@ impl Dialer {
     /// everywhere within seconds. Streams that are open go on.
     pub(super) fn follow_identity(&self, upstream: &Arc<Upstream>, drain: &Drain) {
         let Some(tls) = &self.tls else { return };
-        let (identity, upstream): (Identity, Weak<Upstream>) = (tls.identity.clone(), Arc::downgrade(upstream));
+        let (identity, upstream): (Identity, Weak<Upstream>) =
+            (tls.identity.clone(), Arc::downgrade(upstream));
         let stopping = drain.stopping();
         self.spawn("upstream identity", async move {
             let mut stopping = std::pin::pin!(stopping);

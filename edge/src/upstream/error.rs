@@ -27,7 +27,9 @@ impl OpenError {
     #[must_use]
     pub fn grpc_code(&self) -> Code {
         match self {
-            Self::NoEndpoint { .. } | Self::Dial { .. } | Self::Busy { .. } | Self::Refused { .. } => Code::Unavailable,
+            Self::NoEndpoint { .. } | Self::Dial { .. } | Self::Busy { .. } | Self::Refused { .. } => {
+                Code::Unavailable
+            }
             Self::Malformed { .. } => Code::Internal,
         }
     }
@@ -93,25 +95,11 @@ impl From<h2::Error> for StreamError {
     }
 }
 
-/// An error with all its causes, for the log.
-pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
-}
-
 /// Whether the peer has said that it never looked at the call: it refused the stream, or went away having processed only
 /// older ones (RFC 9113 section 8.7). h2 fails with a remote GOAWAY exactly the streams above the last processed id.
 pub(super) fn never_processed(error: &h2::Error) -> bool {
-    error.is_remote() && (error.is_go_away() || (error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)))
+    error.is_remote()
+        && (error.is_go_away() || (error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)))
 }
 
 #[cfg(test)]

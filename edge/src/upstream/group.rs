@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connection::{Connection, Slot};
 use super::dial::Dialer;
-use super::error::{Chain, DialError};
+use super::error::DialError;
 
 /// The first pause after a failed dial; it doubles with every further failure.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -128,7 +128,7 @@ impl Group {
             }
             Err(error) => {
                 let upstream = self.dialer.upstream();
-                tracing::info!(upstream, error = %Chain(&error), "upstream not connected");
+                tracing::info!(upstream, error = chassis::error::chain(&error), "upstream not connected");
                 let pause = PAUSE_MAX.min(PAUSE_MIN * 2_u32.saturating_pow(dials.failures));
                 dials.failures = dials.failures.saturating_add(1);
                 dials.failed = Some((Arc::new(error), Instant::now() + pause));

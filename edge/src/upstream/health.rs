@@ -102,7 +102,8 @@ fn question() -> Call {
 }
 
 fn verdict(headers: &HeaderMap, trailers: Option<&HeaderMap>, body: &[u8]) -> bool {
-    let code = trailers.and_then(|trailers| trailers.get("grpc-status")).or_else(|| headers.get("grpc-status"));
+    let code =
+        trailers.and_then(|trailers| trailers.get("grpc-status")).or_else(|| headers.get("grpc-status"));
     let Some(code) = code.map(|code| Code::from_bytes(code.as_bytes())) else { return false };
     if code == Code::Unimplemented {
         return true;
@@ -119,7 +120,9 @@ mod tests {
 
     #[test]
     fn only_a_serving_server_or_one_without_health_service_is_healthy() {
-        let status = |code: &'static str| HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static(code))]);
+        let status = |code: &'static str| {
+            HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static(code))])
+        };
         let none = HeaderMap::new();
         for (headers, trailers, body, healthy) in [
             (&none, Some(status("0")), &[0, 0, 0, 0, 2, 8, 1][..], true),
@@ -132,7 +135,11 @@ mod tests {
             (&status("12"), None, &[], true),
             (&status("5"), None, &[], false),
         ] {
-            assert_eq!(verdict(headers, trailers.as_ref(), body), healthy, "{headers:?} {trailers:?} {body:?}");
+            assert_eq!(
+                verdict(headers, trailers.as_ref(), body),
+                healthy,
+                "{headers:?} {trailers:?} {body:?}"
+            );
         }
     }
 }

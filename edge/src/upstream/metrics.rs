@@ -41,7 +41,11 @@ impl UpstreamMetrics {
         metrics.register("upstream_connections", "Pooled connections", own.connections.clone());
         metrics.register("upstream_dials", "Attempts to make a connection", own.dials.clone());
         metrics.register("upstream_endpoints", "Resolved addresses by health", own.endpoints.clone());
-        metrics.register("upstream_moved", "Unprocessed calls moved to another connection or endpoint", own.moved.clone());
+        metrics.register(
+            "upstream_moved",
+            "Unprocessed calls moved to another connection or endpoint",
+            own.moved.clone(),
+        );
         metrics.register("upstream_refused", "Calls no endpoint took", own.refused.clone());
         own
     }

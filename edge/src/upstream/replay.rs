@@ -25,7 +25,12 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn new(class: StreamClass, path: PathAndQuery, headers: HeaderMap, end_of_stream: bool) -> Self {
+    pub(super) fn new(
+        class: StreamClass,
+        path: PathAndQuery,
+        headers: HeaderMap,
+        end_of_stream: bool,
+    ) -> Self {
         Self { class, path, headers, end_of_stream, sent: Vec::new(), sent_bytes: 0, ended: end_of_stream }
     }
 

@@ -18,13 +18,16 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Takes over literal addresses at once and resolves the others until the drain.
 pub(super) fn start(upstream: &Arc<Upstream>, config: &UpstreamConfig, drain: &Drain) {
-    let literal: HashSet<SocketAddr> = config.addresses.iter().filter_map(|address| address.parse().ok()).collect();
+    let literal: HashSet<SocketAddr> =
+        config.addresses.iter().filter_map(|address| address.parse().ok()).collect();
     upstream.balance.resolved(&literal);
-    let names: Vec<String> = config.addresses.iter().filter(|name| name.parse::<SocketAddr>().is_err()).cloned().collect();
+    let names: Vec<String> =
+        config.addresses.iter().filter(|name| name.parse::<SocketAddr>().is_err()).cloned().collect();
     if names.is_empty() {
         return;
     }
-    let (upstream, every, stopping) = (Arc::downgrade(upstream), Duration::from_millis(config.resolve_ms), drain.stopping());
+    let (upstream, every, stopping) =
+        (Arc::downgrade(upstream), Duration::from_millis(config.resolve_ms), drain.stopping());
     drain.spawn("upstream resolution", async move {
         tokio::select! {
             () = stopping => (),
@@ -33,7 +36,12 @@ pub(super) fn start(upstream: &Arc<Upstream>, config: &UpstreamConfig, drain: &D
     });
 }
 
-async fn keep_resolving(upstream: Weak<Upstream>, literal: HashSet<SocketAddr>, names: Vec<String>, every: Duration) {
+async fn keep_resolving(
+    upstream: Weak<Upstream>,
+    literal: HashSet<SocketAddr>,
+    names: Vec<String>,
+    every: Duration,
+) {
     let mut names: Vec<Name> = names.into_iter().map(Name::new).collect();
     loop {
         let mut addresses = literal.clone();
@@ -81,7 +89,11 @@ impl Name {
         };
         // Once for each outage, not every few seconds.
         if !self.failing {
-            tracing::warn!(name = self.name, problem, "upstream name not resolved, the last addresses serve on");
+            tracing::warn!(
+                name = self.name,
+                problem,
+                "upstream name not resolved, the last addresses serve on"
+            );
         }
         self.failing = true;
     }
@@ -93,7 +105,8 @@ mod tests {
 
     #[test]
     fn an_empty_or_failed_answer_keeps_the_last_one() {
-        let set = |text: &str| -> HashSet<SocketAddr> { text.split(' ').map(|a| a.parse().unwrap()).collect() };
+        let set =
+            |text: &str| -> HashSet<SocketAddr> { text.split(' ').map(|a| a.parse().unwrap()).collect() };
         let mut name = Name::new("svc:7001".into());
         for (answer, expect) in [
             (Ok(set("10.0.0.1:7001 10.0.0.2:7001")), "10.0.0.1:7001 10.0.0.2:7001"),

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::Upstream;
 use super::attempt::{Attempt, NotSent};
-use super::error::{Chain, OpenError, StreamError, never_processed};
+use super::error::{OpenError, StreamError, never_processed};
 use super::group::NoSlot;
 use super::replay::Call;
 
@@ -25,7 +25,7 @@ const MOVES_MAX: u32 = 2;
 /// How many connections may turn out closed when a call is about to be sent on them, before it is given up.
 const CLOSED_MAX: u32 = 8;
 
-/// A call under way. Dropping it gives its place back and, unless both directions have ended, resets the stream (CANCEL).
+/// A call under way. Dropping it gives its place back and, unless both directions have ended, resets the stream.
 #[derive(Debug)]
 pub struct UpstreamStream {
     upstream: Arc<Upstream>,
@@ -34,14 +34,18 @@ pub struct UpstreamStream {
     state: State,
     /// The header, if it arrived while the request was being written.
     header: Option<Parts>,
+    request_ended: bool,
     moves: u32,
 }
 
 enum State {
     Open(Attempt),
-    Moving(Pin<Box<dyn Future<Output = (Call, Result<Attempt, OpenError>)> + Send>>),
+    Moving(Moving),
     Over,
 }
+
+/// The search for another place; gives the call back.
+type Moving = Pin<Box<dyn Future<Output = (Call, Result<Attempt, OpenError>)> + Send>>;
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -53,10 +57,30 @@ impl std::fmt::Debug for State {
     }
 }
 
+/// A request that breaks off must not look like one that has ended: tonic reads a stream that was reset with CANCEL as a
+/// complete one, and would store half an upload. Whole requests are cancelled as gRPC says, by h2 itself, with CANCEL.
+impl Drop for UpstreamStream {
+    fn drop(&mut self) {
+        if let State::Open(attempt) = &mut self.state
+            && !self.request_ended
+        {
+            attempt.reset(h2::Reason::INTERNAL_ERROR);
+        }
+    }
+}
+
 impl UpstreamStream {
     pub(super) async fn open(upstream: Arc<Upstream>, call: Call) -> Result<Self, OpenError> {
         let attempt = attempt(&upstream, &call, None).await?;
-        Ok(Self { upstream, call: Some(call), state: State::Open(attempt), header: None, moves: 0 })
+        let request_ended = call.end_of_stream;
+        Ok(Self {
+            upstream,
+            call: Some(call),
+            state: State::Open(attempt),
+            header: None,
+            request_ended,
+            moves: 0,
+        })
     }
 
     /// The endpoint of the attempt that stands, for the access log.
@@ -104,12 +128,20 @@ impl UpstreamStream {
         match attempt.poll_capacity(cx, wanted) {
             // A closed stream without an answer was refused or lost. Which of the two, the answer will tell.
             Poll::Ready(None) if !attempt.header_arrived() => Poll::Pending,
-            capacity => capacity,
+            Poll::Ready(granted) => Poll::Ready(granted),
+            Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Whether the last part of the request was sent.
+    #[must_use]
+    pub fn request_ended(&self) -> bool {
+        self.request_ended
     }
 
     /// Sends a part of the request body, of a length that `poll_capacity` has granted.
     pub fn send(&mut self, part: Bytes, end_of_stream: bool) {
+        self.request_ended |= end_of_stream;
         if let Some(call) = &mut self.call {
             call.record(&part, end_of_stream);
         }
@@ -123,7 +155,11 @@ impl UpstreamStream {
     ///
     /// # Errors
     /// When the call has failed.
-    pub async fn write_request_body(&mut self, mut part: Bytes, end_of_stream: bool) -> Result<(), StreamError> {
+    pub async fn write_request_body(
+        &mut self,
+        mut part: Bytes,
+        end_of_stream: bool,
+    ) -> Result<(), StreamError> {
         while !part.is_empty() {
             let granted = poll_fn(|cx| {
                 if let Poll::Ready(Err(error)) = self.poll_arrival(cx) {
@@ -195,7 +231,9 @@ impl UpstreamStream {
 
     /// Moves the call elsewhere if the failed attempt was never processed and everything sent is still known.
     fn failed(&mut self, error: h2::Error) -> Result<(), StreamError> {
-        let State::Open(attempt) = std::mem::replace(&mut self.state, State::Over) else { return Err(error.into()) };
+        let State::Open(attempt) = std::mem::replace(&mut self.state, State::Over) else {
+            return Err(error.into());
+        };
         if !never_processed(&error) {
             return Err(error.into());
         }
@@ -209,7 +247,7 @@ impl UpstreamStream {
             return Err(OpenError::Refused { upstream: name.to_owned(), attempts: self.moves + 1 }.into());
         }
         let Some(call) = self.call.take().filter(Call::repeatable) else { return Err(error.into()) };
-        tracing::debug!(upstream = name, error = %Chain(&error), "unprocessed call moves");
+        tracing::debug!(upstream = name, error = %error, "unprocessed call moves");
         upstream.metrics.moved(name);
         self.moves += 1;
         let avoid = Some(attempt.endpoint());
@@ -224,7 +262,11 @@ impl UpstreamStream {
 }
 
 /// Finds a place for a call and sends it there. `avoid` has just refused it and is asked again only if there is no other.
-async fn attempt(upstream: &Arc<Upstream>, call: &Call, avoid: Option<SocketAddr>) -> Result<Attempt, OpenError> {
+async fn attempt(
+    upstream: &Arc<Upstream>,
+    call: &Call,
+    avoid: Option<SocketAddr>,
+) -> Result<Attempt, OpenError> {
     let name = || upstream.name().to_owned();
     let until = Instant::now() + upstream.ready;
     let mut tried = Vec::new();
