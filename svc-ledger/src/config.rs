@@ -101,6 +101,9 @@ impl Store {
             let postgres =
                 url.is_none_or(|url| url.starts_with("postgres://") || url.starts_with("postgresql://"));
             anyhow::ensure!(postgres, "store.{key} must begin with postgres://");
+            // The configuration is printed at start; a password in it would be too.
+            let open = url.is_none_or(|url| !has_password(url));
+            anyhow::ensure!(open, "store.{key} must not hold a password; name a file of it");
         }
         anyhow::ensure!(
             self.migrate_url.is_some() || self.migrate_password_file.is_none(),
@@ -112,6 +115,11 @@ impl Store {
         anyhow::ensure!((100..=60_000).contains(&self.timeout_ms), "store.timeout_ms must be 100 to 60000");
         Ok(())
     }
+}
+
+fn has_password(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    authority.split_once('@').is_some_and(|(user, _)| user.contains(':')) || url.contains("password=")
 }
 
 impl Ledger {
@@ -155,5 +163,60 @@ impl ServiceConfig for Config {
     fn check(&self) -> anyhow::Result<()> {
         self.store.check()?;
         self.ledger.offered().map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(url: &str) -> Store {
+        Store {
+            url: url.to_owned(),
+            password_file: SecretFile::new("/nowhere"),
+            ca: None,
+            connections: defaults::connections(),
+            migrate_url: None,
+            migrate_password_file: None,
+            service_role: defaults::service_role(),
+            queue_max: defaults::queue_max(),
+            batch_max: defaults::batch_max(),
+            timeout_ms: defaults::timeout_ms(),
+        }
+    }
+
+    #[test]
+    fn mistakes_in_the_store_are_named() {
+        assert!(store("postgres://ledger@db:5432/ledger").check().is_ok());
+        let good = || store("postgres://ledger@db/ledger");
+        let cases = [
+            (store("mysql://ledger@db/ledger"), "store.url must begin"),
+            (store("postgres://ledger:secret@db/ledger"), "store.url must not hold a password"),
+            (store("postgres://db/ledger?user=ledger&password=secret"), "store.url must not hold a password"),
+            (
+                Store { migrate_password_file: Some(SecretFile::new("/x")), ..good() },
+                "store.migrate_password_file",
+            ),
+            (Store { connections: 0, ..good() }, "store.connections"),
+            (Store { batch_max: 0, ..good() }, "store.batch_max"),
+            (Store { timeout_ms: 1, ..good() }, "store.timeout_ms"),
+        ];
+        for (store, expect) in cases {
+            let error = store.check().unwrap_err().to_string();
+            assert!(error.starts_with(expect) && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn currencies_are_checked_and_sorted() {
+        let offered = |codes: &[&str]| {
+            Ledger { currencies: codes.iter().map(|code| (*code).to_owned()).collect() }.offered()
+        };
+        let codes: Vec<_> =
+            offered(&["USD", "EUR", "USD"]).unwrap().into_iter().map(Currency::code).collect();
+        assert_eq!(codes, ["EUR", "USD"]);
+        for wrong in [&["XXX"][..], &["eur"], &[]] {
+            assert!(offered(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

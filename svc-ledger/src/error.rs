@@ -47,8 +47,13 @@ pub enum Error {
     #[error("a later revision of the account's state has been seen")]
     StaleRevision,
     /// Judged and refused.
-    #[error("{}", refusal_text(*.0))]
-    Refused(Refusal),
+    #[error("{}", refusal_text(*refusal))]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// What it is about, as the caller named it.
+        name: String,
+    },
     /// Too many writes wait.
     #[error("too many writes are waiting")]
     QueueFull,
@@ -115,7 +120,7 @@ impl Error {
             Self::BodyChanged { .. }
             | Self::AccountExists { .. }
             | Self::StaleRevision
-            | Self::Refused(_) => Some("refused"),
+            | Self::Refused { .. } => Some("refused"),
             Self::QueueFull | Self::NotDone => Some("not_done"),
             Self::OutcomeUnknown => Some("unknown"),
             Self::Invalid(_)
@@ -181,6 +186,23 @@ const fn refusal_field(refusal: Refusal) -> &'static str {
     }
 }
 
+/// What is not there, if that is why.
+const fn missing(refusal: Refusal) -> Option<Resource> {
+    match refusal {
+        Refusal::NoDebitAccount | Refusal::NoCreditAccount => Some(Resource::Account),
+        Refusal::NoTransfer => Some(Resource::Transfer),
+        Refusal::NotPermitted
+        | Refusal::DebitCurrency
+        | Refusal::CreditCurrency
+        | Refusal::DebitNotOpen
+        | Refusal::CreditNotOpen
+        | Refusal::InsufficientFunds
+        | Refusal::BalanceOverflow
+        | Refusal::FourEyes
+        | Refusal::NotPending => None,
+    }
+}
+
 const fn refusal_reason(refusal: Refusal) -> (Kind, &'static str) {
     match refusal {
         Refusal::NotPermitted => (Kind::Forbidden, "NOT_PERMITTED"),
@@ -205,7 +227,7 @@ impl Failure for Error {
             Self::NotFound { .. } => Kind::NotFound,
             Self::BodyChanged { .. } | Self::AccountExists { .. } => Kind::Exists,
             Self::StaleRevision => Kind::Precondition,
-            Self::Refused(refusal) => refusal_reason(*refusal).0,
+            Self::Refused { refusal, .. } => refusal_reason(*refusal).0,
             Self::QueueFull => Kind::Exhausted,
             Self::NotDone | Self::OutcomeUnknown | Self::Unreadable(_) | Self::NotReached { .. } => {
                 Kind::Unavailable
@@ -223,7 +245,7 @@ impl Failure for Error {
             Self::BodyChanged { .. } => "REQUEST_ID_REUSED",
             Self::AccountExists { .. } => "ACCOUNT_EXISTS",
             Self::StaleRevision => "STALE_REVISION",
-            Self::Refused(refusal) => refusal_reason(*refusal).1,
+            Self::Refused { refusal, .. } => refusal_reason(*refusal).1,
             Self::QueueFull => "QUEUE_FULL",
             Self::NotDone => "STORE_UNAVAILABLE",
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
@@ -240,7 +262,7 @@ impl Failure for Error {
             Self::BodyChanged { fields, .. } | Self::AccountExists { fields, .. } => {
                 metadata.push(("fields", fields.join(",")));
             }
-            Self::Refused(refusal) => metadata.push(("field", refusal_field(*refusal).to_owned())),
+            Self::Refused { refusal, .. } => metadata.push(("field", refusal_field(*refusal).to_owned())),
             Self::NotReached { min_seq, seq } => {
                 metadata.extend([("min_seq", min_seq.to_string()), ("seq", seq.to_string())]);
             }
@@ -261,12 +283,12 @@ impl Failure for Error {
     fn violations(&self) -> Vec<Violation> {
         match self {
             Self::Invalid(violations) => violations.clone(),
-            Self::Refused(refusal) if self.kind() == Kind::Precondition => {
+            Self::Refused { refusal, .. } if self.kind() == Kind::Precondition => {
                 vec![Violation::new(refusal_field(*refusal), self.to_string())]
             }
             Self::StaleRevision => vec![Violation::new("state_revision", self.to_string())],
             Self::QueueFull => vec![Violation::new("writes waiting", self.to_string())],
-            Self::Refused(_)
+            Self::Refused { .. }
             | Self::NotPermitted
             | Self::NotFound { .. }
             | Self::BodyChanged { .. }
@@ -283,12 +305,18 @@ impl Failure for Error {
     fn resource(&self) -> Option<(&'static str, String)> {
         match self {
             Self::NotFound { resource, name } => Some((resource.type_name(), name.clone())),
-            Self::BodyChanged { request_id, .. } => Some(("ledger.v1.Transfer", request_id.clone())),
-            Self::AccountExists { account_id, .. } => Some(("ledger.v1.LedgerAccount", account_id.clone())),
+            Self::BodyChanged { request_id, .. } => {
+                Some((Resource::Transfer.type_name(), request_id.clone()))
+            }
+            Self::AccountExists { account_id, .. } => {
+                Some((Resource::Account.type_name(), account_id.clone()))
+            }
+            Self::Refused { refusal, name } => {
+                missing(*refusal).map(|resource| (resource.type_name(), name.clone()))
+            }
             Self::Invalid(_)
             | Self::NotPermitted
             | Self::StaleRevision
-            | Self::Refused(_)
             | Self::QueueFull
             | Self::NotDone
             | Self::OutcomeUnknown

@@ -16,7 +16,7 @@ use crate::domain::command::{Action, Actor, Command, Resolution};
 use crate::domain::currency::Currency;
 use crate::domain::request::Scope;
 use crate::domain::verdict::{self, Refusal, Verdict};
-use crate::error::{Error, Resource};
+use crate::error::Error;
 use crate::store::Store;
 use crate::store::read::{Named, Viewer};
 
@@ -94,23 +94,20 @@ impl Rpc {
     }
 }
 
-/// A refusal as the caller reads it: what is missing is named as the caller named it.
+/// A refusal as the caller reads it: what it is about is named as the caller named it.
 fn refused(refusal: Refusal, named: &convert::Names) -> Error {
-    let missing = |resource, name: &str| Error::NotFound { resource, name: name.to_owned() };
-    match refusal {
-        Refusal::NotPermitted => Error::NotPermitted,
-        Refusal::NoDebitAccount => missing(Resource::Account, &named.debit),
-        Refusal::NoCreditAccount => missing(Resource::Account, &named.credit),
-        Refusal::NoTransfer => missing(Resource::Transfer, &named.transfer),
-        Refusal::DebitCurrency
-        | Refusal::CreditCurrency
+    let name = match refusal {
+        Refusal::NoCreditAccount | Refusal::CreditCurrency | Refusal::CreditNotOpen => &named.credit,
+        Refusal::NoTransfer | Refusal::NotPending => &named.transfer,
+        Refusal::NotPermitted
+        | Refusal::NoDebitAccount
+        | Refusal::DebitCurrency
         | Refusal::DebitNotOpen
-        | Refusal::CreditNotOpen
         | Refusal::InsufficientFunds
         | Refusal::BalanceOverflow
-        | Refusal::FourEyes
-        | Refusal::NotPending => Error::Refused(refusal),
-    }
+        | Refusal::FourEyes => &named.debit,
+    };
+    Error::Refused { refusal, name: name.clone() }
 }
 
 /// Who commands.

@@ -1,6 +1,10 @@
 //! Judges a batch: commands in order, each alone, later ones seeing what earlier ones did. The result holds one verdict a
 //! command and everything the store must write for it, or nothing of it. Checks run in the order the contract promises.
 
+mod rules;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
@@ -188,7 +192,7 @@ impl Judge {
         let debit = debit.ok_or(Refusal::NoDebitAccount)?;
         let credit = accounts.place_of(&transfer.credit).ok_or(Refusal::NoCreditAccount)?;
         let (from, to) = (&accounts.rows()[debit], &accounts.rows()[credit]);
-        let (from_after, to_after) = admit(transfer, from, to)?;
+        let (from_after, to_after) = rules::admit(transfer, from, to)?;
         let floor = from.floor;
 
         let (kind, state) = if transfer.pending {
@@ -253,12 +257,12 @@ impl Judge {
         let (from, to) = (&accounts.rows()[debit], &accounts.rows()[credit]);
         let (kind, state) = match resolve.resolution {
             Resolution::Post => {
-                may_post(from, to, creator)?;
+                rules::may_post(from, to, creator)?;
                 (Kind::Post, TransferState::Posted)
             }
             Resolution::Void => (Kind::Void, TransferState::Voided),
         };
-        let (from_after, to_after) = resolved(resolve.resolution, amount, from.totals, to.totals)?;
+        let (from_after, to_after) = rules::resolved(resolve.resolution, amount, from.totals, to.totals)?;
         let mut row = self.pair(command, kind, amount, (debit, from_after), (credit, to_after));
         row.reference = Some(resolve.transfer);
         let id = row.id;
@@ -361,64 +365,3 @@ fn side(account: &Account) -> Side {
         expected: account.totals.cr_pending,
     }
 }
-
-/// The totals of both accounts after the transfer, or the first reason against it.
-fn admit(transfer: &Transfer, from: &Account, to: &Account) -> Result<(Totals, Totals), Refusal> {
-    if from.currency != transfer.currency {
-        return Err(Refusal::DebitCurrency);
-    }
-    if to.currency != transfer.currency {
-        return Err(Refusal::CreditCurrency);
-    }
-    open_for(from, to)?;
-    let amount = transfer.amount;
-    let pairs = if transfer.pending {
-        (from.totals.hold_debit(amount), to.totals.hold_credit(amount))
-    } else {
-        (from.totals.debit(amount), to.totals.credit(amount))
-    };
-    // Funds come before overflow: a debit that would overflow has a floor above it, or the account has none.
-    if let Some(floor) = from.floor
-        && i128::from(from.totals.available()) - i128::from(amount.minor_units()) < i128::from(floor)
-    {
-        return Err(Refusal::InsufficientFunds);
-    }
-    let (Some(from_after), Some(to_after)) = pairs else { return Err(Refusal::BalanceOverflow) };
-    if from.purpose.is_house() && !transfer.pending {
-        return Err(Refusal::FourEyes);
-    }
-    Ok((from_after, to_after))
-}
-
-fn open_for(from: &Account, to: &Account) -> Result<(), Refusal> {
-    if !from.state.allows_debit() {
-        return Err(Refusal::DebitNotOpen);
-    }
-    if !to.state.allows_credit() {
-        return Err(Refusal::CreditNotOpen);
-    }
-    Ok(())
-}
-
-/// Whether a hold may be posted: both accounts take part, and the bank's own money has a second pair of eyes on it.
-fn may_post(from: &Account, to: &Account, creator: bool) -> Result<(), Refusal> {
-    open_for(from, to)?;
-    if from.purpose.is_house() && creator { Err(Refusal::FourEyes) } else { Ok(()) }
-}
-
-/// The totals of both accounts after a hold has ended. Posting cannot overflow: a hold has reserved its room (see [`Totals`]).
-fn resolved(
-    resolution: Resolution,
-    amount: Amount,
-    from: Totals,
-    to: Totals,
-) -> Result<(Totals, Totals), Refusal> {
-    let (from, to) = (from.release_debit(amount), to.release_credit(amount));
-    match resolution {
-        Resolution::Void => Ok((from, to)),
-        Resolution::Post => from.debit(amount).zip(to.credit(amount)).ok_or(Refusal::BalanceOverflow),
-    }
-}
-
-#[cfg(test)]
-mod tests;

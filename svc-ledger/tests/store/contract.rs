@@ -31,7 +31,7 @@ fn as_caller<T>(who: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.extensions_mut().insert(Call {
         caller: Arc::new(Caller { principal, service }),
-        deadline: Deadline::after(Duration::from_secs(5)),
+        deadline: Deadline::after(Duration::from_millis(500)),
         transaction_id: "test".into(),
         hops: 0,
         trace: TraceContext::root(),
