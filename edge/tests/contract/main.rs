@@ -4,4 +4,5 @@
 mod conformance;
 mod own_contract;
 mod refusals;
+mod round_trip;
 mod support;
