@@ -81,6 +81,8 @@ async fn start_mongod(site: &Site, folder: &Path, program: PathBuf, created: &Pa
 async fn start_secantusd(site: &Site, folder: &Path, program: PathBuf, created: &Path) -> Result<()> {
     let mut arguments: Vec<OsString> = vec![
         "--host=127.0.0.1".into(),
+        // Without it an acknowledged write is lost with the process, and what was paid for is gone after a kill.
+        "--sync-on-commit".into(),
         format!("--port={}", site.ports.mongo).into(),
         "--storage-path".into(),
         folder.join("data").into(),
