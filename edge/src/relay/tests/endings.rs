@@ -236,6 +236,15 @@ async fn deadline_and_idle_bound_end_a_call_at_both_ends() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_is_down_is_unavailable() {
+    let drain = Drain::default();
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let gateway = Gateway::start(upstream(&[nobody], &drain, |_| ()), &drain).await;
+    let status = unary(&mut gateway.client(), "Unary", b"ping").await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, "echo cannot be reached"));
+}
+
+#[tokio::test]
 async fn a_message_over_the_limit_is_refused_before_it_is_read() {
     let (server, drain) = (serve().await, Drain::default());
     let gateway = Gateway::start(upstream(&[server.address], &drain, |_| ()), &drain).await;
