@@ -96,9 +96,9 @@ impl Record {
         self.reason = Some(error.reason());
     }
 
-    /// The answer was cut short.
+    /// The answer was cut short. Whoever did so first is to blame.
     pub fn cut(&mut self, by: &'static str) {
-        self.cut_by = Some(by);
+        self.cut_by.get_or_insert(by);
         if self.outcome.is_none() {
             self.outcome = Some(Code::Cancelled);
         }

@@ -115,7 +115,11 @@ pub(super) async fn serve_messages(
             if let Err(error) = gathered {
                 return Err(error.into());
             }
-            start(session, call, reply::success(200, framing.content_type(), &answer.headers, call)?).await?;
+            let header = reply::success(200, framing.content_type(), &answer.headers, call)?;
+            if !start(session, call, header).await? {
+                record.ended(Code::Ok);
+                return Ok(());
+            }
             started = true;
             session.as_downstream_mut().write_response_body(out.into(), false).await?;
             continue;
@@ -133,7 +137,10 @@ pub(super) async fn serve_messages(
     record.ended(status.code);
     if status.code == Code::Ok {
         if !started {
-            start(session, call, reply::success(200, framing.content_type(), &answer.headers, call)?).await?;
+            let header = reply::success(200, framing.content_type(), &answer.headers, call)?;
+            if !start(session, call, header).await? {
+                return Ok(());
+            }
         }
         return finish(session, Bytes::from_static(framing.end(!started))).await;
     }
@@ -175,7 +182,10 @@ pub(super) async fn serve_bytes(
         if !started {
             let media =
                 if part.content_type.is_empty() { "application/octet-stream" } else { part.content_type };
-            start(session, call, reply::success(200, media, &answer.headers, call)?).await?;
+            if !start(session, call, reply::success(200, media, &answer.headers, call)?).await? {
+                record.ended(Code::Ok);
+                return Ok(());
+            }
             started = true;
         }
         session.as_downstream_mut().write_response_body(message.slice_ref(part.data), false).await?;
@@ -183,11 +193,13 @@ pub(super) async fn serve_bytes(
     record.upstream_ends();
     let status = answer.status();
     if status.code == Code::Ok {
-        if !started {
-            start(session, call, reply::success(200, "application/octet-stream", &answer.headers, call)?)
-                .await?;
-        }
         record.ended(Code::Ok);
+        if !started {
+            let header = reply::success(200, "application/octet-stream", &answer.headers, call)?;
+            if !start(session, call, header).await? {
+                return Ok(());
+            }
+        }
         return finish(session, Bytes::new()).await;
     }
     if started {
@@ -264,17 +276,18 @@ fn print(
     Ok(())
 }
 
-/// Writes the header of a stream.
-async fn start(session: &mut Session, call: &Call, mut header: Box<ResponseHeader>) -> pingora::Result<()> {
+/// Writes the header of a stream. Returns whether a body follows: none does for HEAD, and the call is given up.
+async fn start(session: &mut Session, call: &Call, mut header: Box<ResponseHeader>) -> pingora::Result<bool> {
     call.finish_connection(session);
     if session.req_header().method == Verb::HEAD {
         session.write_response_tasks(vec![HttpTask::Header(header, true)]).await?;
-        return Ok(());
+        return Ok(false);
     }
     if !session.is_http2() {
         header.insert_header(TRANSFER_ENCODING, "chunked")?;
     }
-    session.as_downstream_mut().write_response_header(header).await
+    session.as_downstream_mut().write_response_header(header).await?;
+    Ok(true)
 }
 
 /// Writes the end of a whole stream.
