@@ -1,8 +1,6 @@
 //! Path variables, query parameters and headers into single fields of the request message. Their texts become records at once;
 //! contradictions between them are violations. The query's keys are resolved here: `a.b`, either spelling, `m[key]` for maps.
 
-use std::borrow::Cow;
-
 use super::assigned::{Assigned, append_nested};
 use super::encode::Encoder;
 use super::json::Reader;
@@ -94,7 +92,7 @@ impl<'a> Binder<'a> {
     fn parameter(
         &mut self,
         key: &str,
-        value: &Cow<'_, str>,
+        value: &str,
         options: &Options,
         closed: Closed<'_>,
         out: &mut Vec<u8>,

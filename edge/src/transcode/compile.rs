@@ -154,14 +154,11 @@ fn variables(types: &Types, input: MessageId, template: &Template) -> Result<Box
     let bind = |name: &str| {
         let path = resolve(types, input, name).map_err(|problem| format!("variable {name}: {problem}"))?;
         let field = field_at(types, input, &path).ok_or("no field")?;
-        let bindable = field.shape == Shape::Singular
-            && match field.kind {
-                Kind::Message(id) => matches!(
-                    types.message(id).form,
-                    Form::Timestamp | Form::Duration | Form::FieldMask | Form::Wrapper
-                ),
-                _ => true,
-            };
+        let is_text = |id| {
+            let form = types.message(id).form;
+            matches!(form, Form::Timestamp | Form::Duration | Form::FieldMask | Form::Wrapper)
+        };
+        let bindable = field.shape == Shape::Singular && field.kind.message().is_none_or(is_text);
         if !bindable {
             return Err(format!("variable {name}: a path cannot hold a message, a map or a list"));
         }

@@ -124,11 +124,8 @@ impl<'a> Encoder<'a> {
 
     /// Reads a value as a message and appends its contents, neither tag nor length.
     pub(super) fn message(&mut self, id: MessageId) -> Result<(), Malformed> {
-        let types = self.types;
-        match types.message(id).form {
-            Form::Object => self.object(id, None),
-            form => self.well_known(id, form),
-        }
+        let form = self.types.message(id).form;
+        if form == Form::Object { self.object(id, None) } else { self.well_known(id, form) }
     }
 
     /// Reads an object of a message's fields; `skipped` is a key that is not one of them.
@@ -200,8 +197,8 @@ impl<'a> Encoder<'a> {
         let Some((place, rest)) = path.split_first() else { return self.message(at) };
         let plan = self.types.message(at);
         self.steps.push(Step::Field(at, *place));
-        match plan.field(*place).kind {
-            Kind::Message(next) if !rest.is_empty() => {
+        match plan.field(*place).kind.message() {
+            Some(next) if !rest.is_empty() => {
                 wire::put_tag(self.out, plan.field(*place).number, wire::LEN);
                 let length = self.open()?;
                 self.body(next, rest)?;

@@ -87,15 +87,14 @@ impl<'a> Printer<'a> {
 
     /// Prints a message.
     pub(super) fn message(&mut self, id: MessageId, bytes: &[u8]) -> Result<(), ResponseError> {
-        match self.types.message(id).form {
-            Form::Object => {
-                self.enter(b'{')?;
-                self.members(id, bytes, true)?;
-                self.leave(b'}');
-                Ok(())
-            }
-            form => self.known(id, form, bytes),
+        let form = self.types.message(id).form;
+        if form != Form::Object {
+            return self.known(id, form, bytes);
         }
+        self.enter(b'{')?;
+        self.members(id, bytes, true)?;
+        self.leave(b'}');
+        Ok(())
     }
 
     /// Prints the members of an object without its braces. `first` says whether no member stands before them.
@@ -184,8 +183,8 @@ impl<'a> Printer<'a> {
 
     fn field(&mut self, field: &Field, head: Head, bytes: &[u8]) -> Result<(), ResponseError> {
         match field.shape {
-            Shape::Singular => match field.kind {
-                Kind::Message(id) if head.first != head.last => {
+            Shape::Singular => match field.kind.message() {
+                Some(id) if head.first != head.last => {
                     let joined = self.join(head, bytes)?;
                     self.message(id, &joined)
                 }
@@ -293,9 +292,9 @@ impl<'a> Printer<'a> {
         if record.wire_type != kind.wire_type() {
             return Err(ResponseError::Malformed);
         }
-        match kind {
-            Kind::Message(id) => self.message(id, len_delimited(record, bytes)?),
-            _ => self.scalar(kind, &mut Reader::at(bytes, record.start as usize)),
+        match kind.message() {
+            Some(id) => self.message(id, len_delimited(record, bytes)?),
+            None => self.scalar(kind, &mut Reader::at(bytes, record.start as usize)),
         }
     }
 

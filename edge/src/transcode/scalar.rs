@@ -60,21 +60,22 @@ pub(super) fn put(
             wire::put_varint(out, i64::from(number) as u64);
         }
         Kind::Message(_) => return Err("must be an object"),
-        Kind::Int32
-        | Kind::Int64
-        | Kind::Uint32
-        | Kind::Uint64
-        | Kind::Sint32
-        | Kind::Sint64
-        | Kind::Fixed32
-        | Kind::Fixed64
-        | Kind::Sfixed32
-        | Kind::Sfixed64 => return put_integer(kind, source, value, out),
+        Kind::Int32 => wire::put_varint(out, i64::from(integer::<i32>(source, value)?) as u64),
+        Kind::Int64 => wire::put_varint(out, integer::<i64>(source, value)? as u64),
+        Kind::Uint32 => wire::put_varint(out, u64::from(integer::<u32>(source, value)?)),
+        Kind::Uint64 => wire::put_varint(out, integer::<u64>(source, value)?),
+        // In 32 bits zigzag gives the same varint as in 64.
+        Kind::Sint32 => wire::put_varint(out, wire::zigzag(i64::from(integer::<i32>(source, value)?))),
+        Kind::Sint64 => wire::put_varint(out, wire::zigzag(integer::<i64>(source, value)?)),
+        Kind::Fixed32 => out.extend_from_slice(&integer::<u32>(source, value)?.to_le_bytes()),
+        Kind::Fixed64 => out.extend_from_slice(&integer::<u64>(source, value)?.to_le_bytes()),
+        Kind::Sfixed32 => out.extend_from_slice(&integer::<i32>(source, value)?.to_le_bytes()),
+        Kind::Sfixed64 => out.extend_from_slice(&integer::<i64>(source, value)?.to_le_bytes()),
     }
     Ok(())
 }
 
-fn put_integer(kind: Kind, source: Source, value: &str, out: &mut Vec<u8>) -> Result<(), Expected> {
+fn integer<T: TryFrom<i128>>(source: Source, value: &str) -> Result<T, Expected> {
     let parsed = match source {
         Source::Url => text::decimal(value),
         Source::JsonNumber => text::integer(value),
@@ -84,25 +85,7 @@ fn put_integer(kind: Kind, source: Source, value: &str, out: &mut Vec<u8>) -> Re
         Source::JsonString => None,
     };
     let value = parsed.ok_or("must be an integer")?;
-    let i32_value = || i32::try_from(value).map_err(|_| "must be a 32-bit integer");
-    let i64_value = || i64::try_from(value).map_err(|_| "must be a 64-bit integer");
-    let u32_value = || u32::try_from(value).map_err(|_| "must be an unsigned 32-bit integer");
-    let u64_value = || u64::try_from(value).map_err(|_| "must be an unsigned 64-bit integer");
-    match kind {
-        Kind::Int32 => wire::put_varint(out, i64::from(i32_value()?) as u64),
-        Kind::Int64 => wire::put_varint(out, i64_value()? as u64),
-        Kind::Uint32 => wire::put_varint(out, u64::from(u32_value()?)),
-        Kind::Uint64 => wire::put_varint(out, u64_value()?),
-        // In 32 bits zigzag gives the same varint as in 64.
-        Kind::Sint32 => wire::put_varint(out, wire::zigzag(i64::from(i32_value()?))),
-        Kind::Sint64 => wire::put_varint(out, wire::zigzag(i64_value()?)),
-        Kind::Fixed32 => out.extend_from_slice(&u32_value()?.to_le_bytes()),
-        Kind::Fixed64 => out.extend_from_slice(&u64_value()?.to_le_bytes()),
-        Kind::Sfixed32 => out.extend_from_slice(&i32_value()?.to_le_bytes()),
-        Kind::Sfixed64 => out.extend_from_slice(&i64_value()?.to_le_bytes()),
-        _ => return Err("must be an integer"),
-    }
-    Ok(())
+    T::try_from(value).map_err(|_| "must be an integer within the range of its type")
 }
 
 fn enum_number(plan: &Enum, habits: Habits, source: Source, value: &str) -> Result<i32, Expected> {

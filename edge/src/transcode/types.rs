@@ -124,6 +124,11 @@ const NO_FIELD: FieldId = FieldId::MAX;
 const DENSE_MAX: u32 = 1024;
 
 impl Kind {
+    /// The message of a message kind.
+    pub(super) fn message(self) -> Option<MessageId> {
+        if let Self::Message(id) = self { Some(id) } else { None }
+    }
+
     pub(super) const fn wire_type(self) -> u8 {
         match self {
             Self::Double | Self::Fixed64 | Self::Sfixed64 => wire::FIXED64,
@@ -312,11 +317,10 @@ impl Types {
 
     /// Whether `null` is a value of this kind and not its absence.
     pub(super) fn takes_null(&self, kind: Kind) -> bool {
-        match kind {
-            Kind::Enum(id) => self.enumeration(id).is_null_value,
-            Kind::Message(id) => self.message(id).form == Form::Value,
-            _ => false,
+        if let Kind::Enum(id) = kind {
+            return self.enumeration(id).is_null_value;
         }
+        kind.message().is_some_and(|id| self.message(id).form == Form::Value)
     }
 }
 

@@ -161,9 +161,10 @@ impl Encoder<'_> {
         self.reader = object;
         // What the object names are not fields of the request message: neither a path nor a mask reaches them.
         self.inside_lists += 1;
-        match self.types.message(id).form {
-            Form::Object => self.object(id, Some("@type"))?,
-            _ => self.any_value(id)?,
+        if self.types.message(id).form == Form::Object {
+            self.object(id, Some("@type"))?;
+        } else {
+            self.any_value(id)?;
         }
         self.inside_lists -= 1;
         wire::end(self.out, length);

@@ -286,20 +286,24 @@ fn printed(matched: &edge::contract::Match<'_>, message: &DynamicMessage) -> Res
 /// The contract of a case, its switches set.
 fn build(case: &Value, rules: Vec<(&str, Vec<HttpRule>)>) -> Result<Contract, String> {
     let config = &case["config"];
-    let mut routing = route::Options::default();
-    routing.unescape = match config["unescape"].as_str() {
+    let unescape = match config["unescape"].as_str() {
         None | Some("except_reserved") => Unescape::ExceptReserved,
         Some("except_slash") => Unescape::ExceptSlash,
         Some("all") => Unescape::All,
         Some(other) => return Err(format!("unknown switch {other}")),
     };
-    routing.match_unregistered_verb = config["match_unregistered_verb"] == true;
-    let mut transcoding = transcode::Options::default();
-    transcoding.case_insensitive_enums = config["case_insensitive_enums"] == true;
-    transcoding.ignore_unknown_query = config["unknown_query"] == "ignore";
+    let routing = route::Options {
+        unescape,
+        match_unregistered_verb: config["match_unregistered_verb"] == true,
+        ..route::Options::default()
+    };
     let ignored = config["ignored_query_params"].as_array();
-    transcoding.ignored_query =
-        ignored.into_iter().flatten().map(|name| name.as_str().unwrap().to_owned()).collect();
+    let transcoding = transcode::Options {
+        case_insensitive_enums: config["case_insensitive_enums"] == true,
+        ignore_unknown_query: config["unknown_query"] == "ignore",
+        ignored_query: ignored.into_iter().flatten().map(|name| name.as_str().unwrap().to_owned()).collect(),
+        ..transcode::Options::default()
+    };
     let rest = RestOptions {
         print_defaults: config["emit_defaults"] == true,
         update_mask_from_body: config["auto_field_mask"] == true,

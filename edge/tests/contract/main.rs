@@ -1,6 +1,8 @@
 //! Contract, routes and transcoding from outside: the conformance cases that need no data path, the project's own contract,
 //! what is refused at load, and a round trip of random messages against prost-reflect.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod conformance;
 mod own_contract;
 mod refusals;

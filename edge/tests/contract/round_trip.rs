@@ -104,12 +104,9 @@ impl Chooser {
     }
 
     fn map_key(&mut self, kind: &Kind) -> MapKey {
-        match self.single(kind, 0) {
-            Value::Bool(key) => MapKey::Bool(key),
-            Value::I32(key) => MapKey::I32(key),
-            Value::String(key) => MapKey::String(key),
-            other => unreachable!("no such key in the schema: {other:?}"),
-        }
+        let value = self.single(kind, 0);
+        let key = value.as_bool().map(MapKey::Bool).or_else(|| value.as_i32().map(MapKey::I32));
+        key.or_else(|| value.as_str().map(|key| MapKey::String(key.to_owned()))).expect("a key of the schema")
     }
 
     fn single(&mut self, kind: &Kind, depth: u32) -> Value {
