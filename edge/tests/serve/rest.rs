@@ -38,7 +38,7 @@ async fn one_answer(rest: &Rest) {
 
     let who = rest.get("/v1/whoami").await.json();
     assert_eq!(who["kind"], "subject", "{who}");
-    assert_eq!(who["customerId"], "c-1", "{who}");
+    assert_eq!(who["customerId"], "customer-1", "{who}");
     let budget: i64 = who["budgetMs"].as_str().unwrap().parse().unwrap();
     assert!((3_000..=5_000).contains(&budget), "{who}");
 }
@@ -135,7 +135,7 @@ async fn the_log_says_what_happened_and_nothing_private(world: &World) {
     let cut = lines.iter().filter(|line| line["cut_by"] == "upstream").count();
     assert_eq!(cut, 4, "an array and a download were cut for each version of HTTP");
     let text = serde_json::to_string(&lines).unwrap();
-    for private in ["n-7", "count=3", "alice", "c-1", "Bearer", "eyJ"] {
+    for private in ["n-7", "count=3", "alice", "customer-1", "Bearer", "eyJ"] {
         assert!(!text.contains(private), "the log holds {private}");
     }
     assert!(lines.iter().all(|line| line["target"] == "access"));
