@@ -161,26 +161,6 @@ impl Grpc {
         unary(self.channel.clone(), path, self.call(message)).await
     }
 
-    pub async fn unary_call<In, Out>(
-        &self,
-        path: &'static str,
-        call: Call<In>,
-    ) -> Result<Response<Out>, Status>
-    where
-        In: prost::Message + 'static,
-        Out: prost::Message + Default + 'static,
-    {
-        let (metadata, extensions, message) = call.into_parts();
-        let mut call = self.call(message);
-        *call.extensions_mut() = extensions;
-        for entry in metadata.iter() {
-            if let tonic::metadata::KeyAndValueRef::Ascii(name, value) = entry {
-                call.metadata_mut().insert(name, value.clone());
-            }
-        }
-        unary(self.channel.clone(), path, call).await
-    }
-
     pub async fn streaming<In, Out>(
         &self,
         path: &'static str,

@@ -145,6 +145,9 @@ async fn who_am_i(request: Request<WhoAmIRequest>) -> Result<Response<WhoAmIResp
 
 async fn hello(request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
     let name = request.into_inner().name;
+    if name == "slow" {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
     Ok(Response::new(HelloReply { greeting: format!("hello {name}") }))
 }
 

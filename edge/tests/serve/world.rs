@@ -302,7 +302,7 @@ fn config(
         [[method]]
         name = "foreign.Greeter/Hello"
         http = [{{ get = "/v1/hello/{{name}}" }}]
-        policy = {{ allow = ["anonymous", "subject"] }}
+        policy = {{ allow = ["anonymous", "subject"], default_deadline_ms = 400 }}
         [[upstream]]
         name = "svc-echo"
         addresses = ["{behind}"]
