@@ -53,7 +53,9 @@ impl Policy {
         match listener {
             // `allow` may name subjects and yet be meant for services acting for them: without a REST rule or a scope list
             // that is told by `services` and `outside`.
-            Listener::Public => self.outside() && (self.allow.subject || self.allow.anonymous || self.allow.partner),
+            Listener::Public => {
+                self.outside() && (self.allow.subject || self.allow.anonymous || self.allow.partner)
+            }
             Listener::Partner => self.outside() && (self.allow.partner || self.allow.anonymous),
             Listener::Mesh => !self.services.is_empty(),
         }
