@@ -8,6 +8,8 @@
     reason = "a fixture that fails fails its test"
 )]
 
+pub mod contract;
+pub mod door;
 pub mod foreign;
 pub mod grpc;
 pub mod rest;

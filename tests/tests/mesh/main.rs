@@ -6,6 +6,7 @@
 mod accounts;
 mod border;
 mod cache;
+mod coverage;
 mod documents;
 mod faults;
 mod foreign;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         accounts::TESTS,
         border::TESTS,
         cache::TESTS,
+        coverage::TESTS,
         documents::TESTS,
         foreign::TESTS,
         ledger::TESTS,

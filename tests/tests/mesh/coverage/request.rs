@@ -1,0 +1,75 @@
+//! A plausible request for any RPC, filled in by the names of its fields, about somebody's objects.
+
+use std::time::{Duration, SystemTime};
+
+use e2e::world::unique;
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
+
+use super::victim::Victim;
+
+/// Fields that a plausible request leaves alone.
+const LEFT_OUT: [&str; 10] = [
+    "as_of",
+    "extensions",
+    "lease_id",
+    "min_available_minor_units",
+    "min_seq",
+    "overdraft_limit_minor_units",
+    "page_size",
+    "page_token",
+    "pending",
+    "validate_only",
+];
+
+/// A request that would do what it says if the right one sent it.
+pub fn plausible(descriptor: &MessageDescriptor, victim: &Victim) -> DynamicMessage {
+    let mut message = DynamicMessage::new(descriptor.clone());
+    for field in descriptor.fields().filter(|field| !LEFT_OUT.contains(&field.name())) {
+        let value = value(&field, victim);
+        let value = if field.is_list() { Value::List(vec![value]) } else { value };
+        message.set_field(&field, value);
+    }
+    message
+}
+
+fn value(field: &FieldDescriptor, victim: &Victim) -> Value {
+    let ago = |seconds: u64| Value::Message(time(field, SystemTime::now() - Duration::from_secs(seconds)));
+    let text = |text: &str| Value::String(text.to_owned());
+    match (field.name(), field.kind()) {
+        ("customer_id" | "customer_ids", _) => text(&victim.customer.id),
+        ("account_id" | "account_ids" | "debit_account_id", _) => text(&victim.account),
+        ("credit_account_id", _) => text(&victim.stranger_account),
+        ("transfer_id", _) => text(&victim.transfer),
+        ("document_id", _) => text(&victim.document),
+        ("request_id", _) => Value::String(unique("coverage")),
+        ("email", _) => Value::String(format!("{}@example.com", unique("coverage"))),
+        ("display_name" | "title" | "reference" | "key" | "keys" | "tags", _) => text("coverage"),
+        ("content_type", _) => text("text/plain"),
+        ("currency_code", _) => text("EUR"),
+        ("minor_units" | "state_revision", _) => Value::I64(1),
+        ("value" | "data", Kind::Bytes) => Value::Bytes("coverage".into()),
+        ("start_time", _) => ago(3600),
+        ("end_time", _) => ago(1),
+        ("time_to_live", Kind::Message(descriptor)) => {
+            let mut message = DynamicMessage::new(descriptor);
+            message.set_field_by_name("seconds", Value::I64(1));
+            Value::Message(message)
+        }
+        // The last value rather than the first, which says that nothing was chosen.
+        (_, Kind::Enum(kind)) => Value::EnumNumber(kind.values().last().unwrap().number()),
+        ("amount" | "content", Kind::Message(descriptor)) => Value::Message(plausible(&descriptor, victim)),
+        _ => panic!(
+            "no plausible value for {}: give it one in {}, or name it in LEFT_OUT there",
+            field.full_name(),
+            file!()
+        ),
+    }
+}
+
+fn time(field: &FieldDescriptor, time: SystemTime) -> DynamicMessage {
+    let Kind::Message(descriptor) = field.kind() else { panic!("{} is a time", field.full_name()) };
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let mut message = DynamicMessage::new(descriptor);
+    message.set_field_by_name("seconds", Value::I64(i64::try_from(since.as_secs()).unwrap()));
+    message
+}
