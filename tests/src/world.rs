@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use dev::part::Part;
 use dev::{Mesh, Setup, TokenRequest};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 
@@ -121,6 +125,17 @@ impl World {
     pub async fn balance(&self, token: &str, account: &str) -> i64 {
         let balance = self.rest.get(token, &format!("/v1/accounts/{account}/balance")).await.ok();
         minor_units(&balance["posted"])
+    }
+
+    /// What a workload's admin listener answers: the status and the page.
+    pub async fn admin(&self, part: Part, path: &str) -> (u16, String) {
+        let port = self.mesh.admin_port(part).unwrap();
+        let uri: http::Uri = format!("http://127.0.0.1:{port}{path}").parse().unwrap();
+        let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+        let response = client.get(uri).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
     /// gRPC to the public listener.

@@ -148,15 +148,7 @@ async fn a_forged_identity_header_changes_nothing(world: Arc<World>) {
 async fn probes_and_metrics_answer_on_the_admin_port(world: Arc<World>) {
     for part in Part::WORKLOADS {
         let port = world.mesh.admin_port(part).unwrap();
-        let get = async |path: &str| {
-            let uri: http::Uri = format!("http://127.0.0.1:{port}{path}").parse().unwrap();
-            let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
-                .build_http::<http_body_util::Full<bytes::Bytes>>();
-            let response = client.get(uri).await.unwrap();
-            let status = response.status().as_u16();
-            let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
-            (status, String::from_utf8(body.to_vec()).unwrap())
-        };
+        let get = async |path: &str| world.admin(part, path).await;
         assert_eq!(get("/live").await.0, 200, "{part}");
         assert_eq!(get("/ready").await, (200, "ready\n".to_owned()), "{part}");
         let (status, page) = get("/metrics").await;

@@ -10,6 +10,7 @@ mod coverage;
 mod documents;
 mod faults;
 mod foreign;
+mod golden;
 mod ledger;
 mod refusals;
 mod secrecy;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         coverage::TESTS,
         documents::TESTS,
         foreign::TESTS,
+        golden::TESTS,
         ledger::TESTS,
         refusals::TESTS,
     ];
