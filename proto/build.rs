@@ -11,8 +11,11 @@ const FILES: &[&str] = &[
 ];
 
 fn main() -> anyhow::Result<()> {
-    let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").ok_or_else(|| anyhow::anyhow!("no manifest directory"))?);
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or_else(|| anyhow::anyhow!("no output directory"))?);
+    let root = PathBuf::from(
+        std::env::var_os("CARGO_MANIFEST_DIR").ok_or_else(|| anyhow::anyhow!("no manifest directory"))?,
+    );
+    let out =
+        PathBuf::from(std::env::var_os("OUT_DIR").ok_or_else(|| anyhow::anyhow!("no output directory"))?);
     for directory in ["accounts", "cache", "docs", "edge", "google", "ledger"] {
         println!("cargo:rerun-if-changed={}", root.join(directory).display());
     }

@@ -40,7 +40,13 @@ pub mod docs {
 /// Google's API types that the contract uses.
 pub mod google {
     /// `google.api`: HTTP rules and bodies.
-    #[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, rustdoc::all, reason = "generated code")]
+    #[allow(
+        missing_docs,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        rustdoc::all,
+        reason = "generated code"
+    )]
     pub mod api {
         include!(concat!(env!("OUT_DIR"), "/google.api.rs"));
     }
