@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use dev::Part;
 use e2e::World;
-use e2e::world::{eventually, transfer, unique};
-use futures::StreamExt as _;
+use e2e::world::{eventually, unique};
 use serde_json::json;
 
 use crate::ledger::crowd;
@@ -27,32 +26,7 @@ async fn a_killed_ledger_loses_and_doubles_nothing(world: Arc<World>) {
     const TRANSFERS: usize = 32 * 200;
     let bank = crowd(&world, 20, 10_000).await;
     let done = AtomicUsize::new(0);
-    let (shared, crowd, count) = (&world, &bank, &done);
-    let pay = |number: usize| async move {
-        let (from, to, amount) = crowd.pick(number);
-        let body = transfer(crowd.account(from), crowd.account(to), "EUR", amount, false);
-        let (token, key) = (&crowd.owner(from).token, unique("kill"));
-        // A client that hears "unavailable", or nothing, asks again under the same key.
-        for _ in 0..400 {
-            if let Ok(answer) = shared.rest2.try_post(token, "/v1/transfers", &key, &body).await
-                && !matches!(answer.status.as_u16(), 429 | 503 | 504)
-            {
-                count.fetch_add(1, Ordering::Relaxed);
-                if answer.status == 400 {
-                    answer.refused(400, "FAILED_PRECONDITION", "INSUFFICIENT_FUNDS");
-                    return None;
-                }
-                return Some(answer.text("transferId"));
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("transfer {number} was never answered");
-    };
-    let paying = futures::stream::iter(0..TRANSFERS)
-        .map(pay)
-        .buffer_unordered(32)
-        .filter_map(futures::future::ready)
-        .collect::<Vec<String>>();
+    let paying = bank.pay(&world, TRANSFERS, 32, &done);
     let killing = async {
         eventually("a third of the transfers", Duration::from_secs(300), || async {
             done.load(Ordering::Relaxed) > TRANSFERS / 3
@@ -63,15 +37,7 @@ async fn a_killed_ledger_loses_and_doubles_nothing(world: Arc<World>) {
     };
     let (made, ()) = futures::join!(paying, killing);
 
-    let distinct: std::collections::BTreeSet<_> = made.iter().collect();
-    assert_eq!(distinct.len(), made.len(), "no two keys share a transfer");
-    bank.check(&world, &made).await;
-    let entries = bank.entries(&world).await;
-    assert_eq!(
-        entries,
-        2 * made.len() + bank.len(),
-        "each acknowledged transfer happened once, and nothing else did"
-    );
+    bank.check_once_each(&world, &made).await;
 }
 
 async fn an_account_that_was_opening_becomes_active_after_a_kill(world: Arc<World>) {

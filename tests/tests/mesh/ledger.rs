@@ -1,6 +1,9 @@
 //! Money over REST and gRPC: what a transfer does, what it refuses, and that the sum never changes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use e2e::World;
 use e2e::grpc::reason;
@@ -288,6 +291,50 @@ impl Crowd {
 
     pub fn account(&self, index: usize) -> &str {
         &self.accounts[index].1
+    }
+
+    /// Pays `count` times, `in_flight` at once, and counts what was answered. A client that hears "unavailable", or nothing,
+    /// asks again under the same key. Returns the transfers that were acknowledged.
+    pub async fn pay(
+        &self,
+        world: &World,
+        count: usize,
+        in_flight: usize,
+        answered: &AtomicUsize,
+    ) -> Vec<String> {
+        let pay = |number: usize| async move {
+            let (from, to, amount) = self.pick(number);
+            let body = transfer(self.account(from), self.account(to), "EUR", amount, false);
+            let (token, key) = (&self.owner(from).token, unique("pay"));
+            for _ in 0..400 {
+                if let Ok(answer) = world.rest2.try_post(token, "/v1/transfers", &key, &body).await
+                    && !matches!(answer.status.as_u16(), 429 | 503 | 504)
+                {
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    if answer.status == 400 {
+                        answer.refused(400, "FAILED_PRECONDITION", "INSUFFICIENT_FUNDS");
+                        return None;
+                    }
+                    return Some(answer.text("transferId"));
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            panic!("transfer {number} was never answered");
+        };
+        let paid = futures::stream::iter(0..count).map(pay).buffer_unordered(in_flight);
+        paid.filter_map(futures::future::ready).collect().await
+    }
+
+    /// Every acknowledged transfer is there and happened once, and nothing else did.
+    pub async fn check_once_each(&self, world: &World, made: &[String]) {
+        let distinct: BTreeSet<_> = made.iter().collect();
+        assert_eq!(distinct.len(), made.len(), "no two keys share a transfer");
+        self.check(world, made).await;
+        assert_eq!(
+            self.entries(world).await,
+            2 * made.len() + self.len(),
+            "two entries each, and one a deposit"
+        );
     }
 
     /// The sum is unchanged, no balance is below its floor, and every acknowledged transfer is there.

@@ -8,6 +8,7 @@ mod border;
 mod cache;
 mod coverage;
 mod documents;
+mod drains;
 mod faults;
 mod foreign;
 mod golden;
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
         ledger::TESTS,
         refusals::TESTS,
     ];
-    let hurting = [faults::TESTS, secrecy::TESTS];
+    let hurting = [drains::TESTS, faults::TESTS, secrecy::TESTS];
     if arguments.list {
         let nothing = |(name, _): &Test| Trial::test(*name, || Ok(()));
         let all = peaceful.iter().chain(&hurting).copied().flatten().map(nothing).collect();
