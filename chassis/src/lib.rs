@@ -1,6 +1,6 @@
 //! What every process of the mesh stands on. It knows no RPC, no service and no datastore.
 //!
-//! Reading order: [`run`] is a process's life from its configuration to its last flush; [`config`], [`telemetry`],
+//! Reading order: [`run`] is a process's life from its configuration to its last flush; [`config`], [`telemetry`], [`spans`],
 //! [`metrics`], [`identity`], [`admin`] and [`health`] are its stations; [`accept`] and [`serve`] take requests in, [`call`]
 //! says who asks, [`deadline`] for how long, [`error`] how a refusal reads; [`edge_channel`] is the only way out; [`drain`]
 //! ends it all.
@@ -21,6 +21,7 @@ pub mod identity;
 pub mod metrics;
 pub mod run;
 pub mod serve;
+pub mod spans;
 pub mod telemetry;
 pub mod trace;
 

@@ -22,6 +22,7 @@ use crate::health::Health;
 use crate::identity::{Clients, Identity};
 use crate::metrics::Metrics;
 use crate::serve;
+use crate::spans::Spans;
 use crate::telemetry;
 
 /// The exit code of a configuration that cannot be used (`EX_USAGE` of sysexits.h).
@@ -112,7 +113,8 @@ pub fn process<C: Serialize>(
         let telemetry = telemetry::start(name, telemetry)?;
         let redacted = serde_json::to_string(redacted).unwrap_or_default();
         tracing::info!(process = name, version = VERSION, git = GIT, config = redacted, "starting");
-        let outcome = body(Process::default()).await;
+        let spans = telemetry.spans();
+        let outcome = body(Process { spans, ..Process::default() }).await;
         match &outcome {
             Ok(()) => tracing::info!(process = name, "stopped"),
             Err(error) => tracing::error!(process = name, error = format!("{error:#}"), "failed"),
@@ -145,6 +147,8 @@ pub struct Process {
     pub health: Health,
     /// Its numbers.
     pub metrics: Metrics,
+    /// Where its own spans go.
+    pub spans: Spans,
 }
 
 impl Process {

@@ -5,17 +5,20 @@ use anyhow::Context as _;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SdkTracerProvider};
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::{LogFormat, Telemetry as Config};
+use crate::spans::Spans;
 
 /// What must be flushed at the end.
 #[derive(Debug)]
 pub struct Telemetry {
-    spans: Option<SdkTracerProvider>,
+    provider: Option<SdkTracerProvider>,
+    spans: Spans,
 }
 
 /// Starts logs and traces for the process named `service`. Needs a runtime.
@@ -35,37 +38,55 @@ pub fn start(service: &'static str, config: &Config) -> anyhow::Result<Telemetry
             .boxed(),
         LogFormat::Pretty => tracing_subscriber::fmt::layer().boxed(),
     };
-    let spans = match &config.otlp_endpoint {
-        Some(endpoint) => Some(exporter(service, endpoint, config.sample_ratio)?),
-        None => None,
+    let (provider, spans) = match &config.otlp_endpoint {
+        Some(endpoint) => {
+            let (provider, spans) = exporter(service, endpoint, config.sample_ratio)?;
+            (Some(provider), spans)
+        }
+        None => (None, Spans::default()),
     };
-    let otel =
-        spans.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(service)));
+    // Without a filter every frame that h2 traces would become a span, and no callsite in the process could be switched off.
+    let otel = provider.as_ref().map(|provider| {
+        tracing_opentelemetry::layer().with_tracer(provider.tracer(service)).with_filter(LevelFilter::INFO)
+    });
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .with(otel)
         .try_init()
         .context("telemetry starts once in a process")?;
-    Ok(Telemetry { spans })
+    Ok(Telemetry { provider, spans })
 }
 
-fn exporter(service: &'static str, endpoint: &str, sample_ratio: f64) -> anyhow::Result<SdkTracerProvider> {
+fn exporter(
+    service: &'static str,
+    endpoint: &str,
+    sample_ratio: f64,
+) -> anyhow::Result<(SdkTracerProvider, Spans)> {
     let exporter = SpanExporter::builder()
         .with_tonic()
         .with_endpoint(endpoint)
         .build()
         .with_context(|| format!("telemetry.otlp_endpoint = {endpoint:?}"))?;
-    Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
+    let resource = Resource::builder().with_service_name(service).build();
+    let spans = Spans::new(BatchSpanProcessor::builder(exporter).build(), &resource);
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(spans.clone())
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sample_ratio))))
-        .with_resource(Resource::builder().with_service_name(service).build())
-        .build())
+        .with_resource(resource)
+        .build();
+    Ok((provider, spans))
 }
 
 impl Telemetry {
+    /// Where a process hands over spans it has made itself.
+    #[must_use]
+    pub fn spans(&self) -> Spans {
+        self.spans.clone()
+    }
+
     /// Sends what has not been sent. Blocks for at most the exporter's own deadline.
     pub fn flush(&self) {
-        if let Some(Err(error)) = self.spans.as_ref().map(SdkTracerProvider::shutdown) {
+        if let Some(Err(error)) = self.provider.as_ref().map(SdkTracerProvider::shutdown) {
             tracing::warn!(%error, "the last spans were not sent");
         }
     }

@@ -123,6 +123,7 @@ impl Edge {
             upstreams: Upstreams::start(&config.upstream, Some(&identity), &process.drain, &process.metrics)?,
             access_log,
             metrics,
+            spans: process.spans.clone(),
             drain: process.drain.clone(),
             sample_per_million: per_million(config.telemetry.sample_ratio),
         });

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::response::{Ended, ServedBody};
@@ -23,6 +23,7 @@ use crate::deadline::{self, Deadline};
 use crate::drain::{Drain, Guard};
 use crate::error::{Failure, Kind, Violation};
 use crate::metrics::{Metrics, Red};
+use crate::spans;
 
 /// Health is asked by the edge itself, before there is any caller.
 const HEALTH: &str = "/grpc.health.v1.Health/";
@@ -101,7 +102,9 @@ where
             Ok((call, permit)) => {
                 let held = Held { _permit: permit, _guard: self.shared.drain.guard() };
                 request.extensions_mut().insert(call.clone());
-                Box::pin(handle(self.inner.call(request), call, rpc, ended, held))
+                let span = span(&call, &rpc);
+                let ended = ended.within(span.clone());
+                Box::pin(handle(self.inner.call(request), call, ended, held).instrument(span))
             }
         }
     }
@@ -113,33 +116,37 @@ pub(super) struct Held {
     _guard: Guard,
 }
 
-async fn handle<F>(
-    handler: F,
-    call: Call,
-    rpc: Arc<str>,
-    ended: Ended,
-    held: Held,
-) -> Result<Response<Body>, Infallible>
+async fn handle<F>(handler: F, call: Call, ended: Ended, held: Held) -> Result<Response<Body>, Infallible>
 where
     F: Future<Output = Result<Response<Body>, Infallible>>,
 {
+    let deadline = call.deadline;
+    let handled = tokio::time::timeout_at(deadline.instant(), call.scope(handler)).await;
+    Ok(match handled {
+        Ok(Ok(response)) => ServedBody::wrap(response, deadline, ended, held),
+        Err(_) => ended.refuse(&deadline_exceeded()),
+    })
+}
+
+/// The span of an RPC, a child of the edge's. Its fields are what every log line within it shows.
+fn span(call: &Call, rpc: &Arc<str>) -> Span {
     let span = tracing::info_span!(
         "rpc",
-        rpc = &*rpc,
+        rpc = &**rpc,
         otel.kind = "server",
+        otel.name = &**rpc,
         trace_id = format_args!("{:032x}", call.trace.trace_id),
         transaction_id = &*call.transaction_id,
         principal = call.caller.kind(),
         caller = call.caller.acting_service().unwrap_or(""),
     );
     // Without an exporter there is no span to attach to, and that is no error.
-    let _ = span.set_parent(call.trace.to_otel());
-    let deadline = call.deadline;
-    let handled = tokio::time::timeout_at(deadline.instant(), call.scope(handler)).instrument(span).await;
-    Ok(match handled {
-        Ok(Ok(response)) => ServedBody::wrap(response, deadline, ended, held),
-        Err(_) => ended.refuse(&deadline_exceeded()),
-    })
+    if span.set_parent(call.trace.to_otel()).is_ok() {
+        for (name, value) in spans::rpc_attributes(rpc) {
+            span.set_attribute(name, value);
+        }
+    }
+    span
 }
 
 /// The status of a call whose budget is spent.

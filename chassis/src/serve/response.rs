@@ -12,10 +12,13 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::body::Body;
 use tonic::{Code, Status};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::layer::{Held, deadline_exceeded, now};
 use crate::deadline::Deadline;
 use crate::metrics::Red;
+use crate::spans;
 
 const GRPC_STATUS: &str = "grpc-status";
 
@@ -25,12 +28,19 @@ pub(super) struct Ended {
     rpc: Arc<str>,
     began: Instant,
     code: Code,
+    span: Span,
 }
 
 impl Ended {
     pub(super) fn begin(red: Red, rpc: Arc<str>) -> Self {
         red.begin();
-        Self { red, rpc, began: now(), code: Code::Cancelled }
+        Self { red, rpc, began: now(), code: Code::Cancelled, span: Span::none() }
+    }
+
+    /// The span that ends with the RPC.
+    pub(super) fn within(mut self, span: Span) -> Self {
+        self.span = span;
+        self
     }
 
     /// Ends the RPC before its handler, or instead of it.
@@ -49,6 +59,10 @@ impl Ended {
 impl Drop for Ended {
     fn drop(&mut self) {
         self.red.end(&self.rpc, self.code, self.began.elapsed());
+        self.span.set_attribute(spans::GRPC_STATUS_CODE, i64::from(self.code as i32));
+        if spans::is_fault(self.code) {
+            self.span.set_status(opentelemetry::trace::Status::error(""));
+        }
     }
 }
 
@@ -88,7 +102,8 @@ impl http_body::Body for ServedBody {
         if *this.over {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
+        let (span, inner) = (&this.ended.span, this.inner);
+        if let Poll::Ready(frame) = span.in_scope(|| inner.poll_frame(cx)) {
             if let Some(Ok(frame)) = &frame
                 && let Some(trailers) = frame.trailers_ref()
             {

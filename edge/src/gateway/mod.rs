@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chassis::drain::{Drain, Guard};
+use chassis::spans::Spans;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method as Verb};
 use pingora::modules::http::HttpModules;
@@ -47,6 +48,8 @@ pub struct Shared {
     pub access_log: AccessLog,
     /// How it counts.
     pub metrics: Metrics,
+    /// Where its spans go.
+    pub spans: Spans,
     /// When it must end.
     pub drain: Drain,
     /// The share of traces started here that are recorded, in millionths.
@@ -207,6 +210,8 @@ impl ProxyHttp for Gateway {
             Ok(()) => Ok(()),
             Err(Ended::Refused(error)) => {
                 context.record.refused(&error);
+                // A refusal waits for its client, body and all; it must not keep a seat from those that are served.
+                context.seat = None;
                 refuse::write(session, &context.record, &error, &self.shared.drain).await
             }
             Err(Ended::Aborted(error)) => Err(error),
@@ -257,6 +262,7 @@ impl ProxyHttp for Gateway {
             tracing::debug!(kind = error.etype().as_str(), "request broke off");
         }
         context.record.finish(self.listener, session, &self.shared.access_log, &self.metrics);
+        context.record.export(session, &self.shared.spans);
         if let Some(connection) = &context.connection {
             connection.request_ends();
         }

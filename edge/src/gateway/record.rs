@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chassis::call::Caller;
 use chassis::metrics::code_name;
+use chassis::spans::{Attribute, GRPC_STATUS_CODE, ServerSpan, Spans, rpc_attributes};
 use http::{HeaderValue, Method as Verb};
 use pingora::proxy::Session;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use tonic::Code;
 use crate::access_log::{AccessLog, Entry};
 use crate::contract::Method;
 use crate::error::Error;
-use crate::headers::{Received, Wire};
+use crate::headers::{Received, Trace, Wire};
 use crate::metrics::ListenerMetrics;
 use crate::policy::Listener;
 
@@ -31,7 +32,7 @@ pub struct Record {
     pub template: Option<Arc<str>>,
     /// Who asks.
     pub caller: Option<Arc<Caller>>,
-    trace_id: Option<u128>,
+    trace: Option<Trace>,
     transaction_id: Option<HeaderValue>,
     upstream_began: Option<Instant>,
     upstream_took: Option<Duration>,
@@ -51,7 +52,7 @@ impl Record {
             method: None,
             template: None,
             caller: None,
-            trace_id: None,
+            trace: None,
             transaction_id: None,
             upstream_began: None,
             upstream_took: None,
@@ -64,7 +65,7 @@ impl Record {
 
     /// Its place in a trace and a transaction.
     pub fn received(&mut self, received: &Received) {
-        self.trace_id = Some(received.trace.context.trace_id);
+        self.trace = Some(received.trace.clone());
         self.transaction_id = Some(received.transaction_id.clone());
     }
 
@@ -147,9 +148,44 @@ impl Record {
             upstream_ms: upstream.map(milliseconds),
             bytes_in,
             bytes_out,
-            trace_id: self.trace_id.map(|id| format!("{id:032x}")),
+            trace_id: self.trace.as_ref().map(|trace| format!("{:032x}", trace.context.trace_id)),
             transaction_id: self.transaction_id(),
             cut_by: self.cut_by,
+        });
+    }
+}
+
+impl Record {
+    /// Hands the span over, if its trace is recorded: the one whose id the upstream was told. What called no method has none.
+    pub fn export(&self, session: &Session, spans: &Spans) {
+        let (Some(trace), Some(method)) = (&self.trace, &self.method) else { return };
+        if !spans.want(trace.context) {
+            return;
+        }
+        let rpc = method.path.trim_start_matches('/');
+        let code = self.outcome.unwrap_or(Code::Unknown);
+        let mut attributes: Vec<_> =
+            rpc_attributes(rpc).map(|(name, value)| Attribute::new(name, value)).collect();
+        attributes.push(Attribute::new(GRPC_STATUS_CODE, i64::from(code as i32)));
+        if let Some(template) = &self.template {
+            attributes.push(Attribute::new("http.route", Arc::clone(template)));
+            attributes.push(Attribute::new("http.request.method", verb(&session.req_header().method)));
+            if let Some(response) = session.as_downstream().response_written() {
+                let status = i64::from(response.status.as_u16());
+                attributes.push(Attribute::new("http.response.status_code", status));
+            }
+        }
+        if let Some(reason) = self.reason {
+            attributes.push(Attribute::new("error.type", reason));
+        }
+        spans.export(ServerSpan {
+            context: trace.context,
+            parent_id: trace.parent_id,
+            state: trace.state.as_ref().and_then(|state| state.to_str().ok()),
+            name: rpc.to_owned().into(),
+            took: self.started.elapsed(),
+            attributes,
+            code,
         });
     }
 }

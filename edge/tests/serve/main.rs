@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its fixtures too")]
 
 mod client;
+mod collector;
 mod drain;
 mod grpc;
 mod messages;
 mod refusals;
 mod rest;
+mod traces;
 mod upstream;
 mod wire;
 mod world;

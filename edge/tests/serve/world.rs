@@ -50,6 +50,11 @@ impl World {
 
     /// A world whose edge has an edited configuration.
     pub async fn with(edit: impl FnOnce(String) -> String) -> Self {
+        Self::around(Process::default(), edit).await
+    }
+
+    /// A world around a process that has begun elsewhere.
+    pub async fn around(process: Process, edit: impl FnOnce(String) -> String) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let directory = tempfile::tempdir().unwrap();
         let ca = ca();
@@ -67,7 +72,6 @@ impl World {
         let admin = free_port().await;
         let config = config(directory.path(), behind, admin, edit);
         let snapshot = Snapshot::load(&config).unwrap();
-        let process = Process::default();
         let edge = Edge::start(&config, snapshot, process.clone()).await.unwrap();
         let public = edge.address(Listener::Public).unwrap();
         let partner = edge.address(Listener::Partner).unwrap();
@@ -235,7 +239,7 @@ async fn start_upstream(directory: &Path, process: &Process) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let server: chassis::config::Server =
         toml::from_str("listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nlame_duck_ms = 0").unwrap();
-    let Process { drain, health, metrics } = process.clone();
+    let Process { drain, health, metrics, .. } = process.clone();
     drain.clone().spawn("upstream", async move {
         chassis::serve::serve(upstream::routes(), listener, tls, &server, &health, &metrics, &drain)
             .await
