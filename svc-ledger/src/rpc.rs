@@ -25,8 +25,10 @@ const ACCOUNTS: &str = "svc-accounts";
 /// Who may read any account for itself, to make statements.
 const DOCS: &str = "svc-docs";
 
-/// How often the head is asked while a reader waits for a sequence number.
-const SEQ_POLL: Duration = Duration::from_millis(25);
+/// The first pause of a reader that waits for a sequence number, which usually is there a commit later; it doubles up to the
+/// longest, so that waiting for one that never comes costs the store little.
+const SEQ_PAUSE_FIRST: Duration = Duration::from_millis(20);
+const SEQ_PAUSE_LONGEST: Duration = Duration::from_millis(500);
 /// What is left of the budget to say that the sequence number was not reached.
 const SEQ_RESERVE: Duration = Duration::from_millis(100);
 
@@ -75,19 +77,17 @@ impl Rpc {
     /// Waits until the journal has reached `min_seq`. A writer's own reads find it at once; the wait is for readers that were
     /// told a sequence number by somebody faster than the commit's visibility.
     async fn reach(&self, call: &Call, min_seq: i64) -> Result<(), Error> {
-        if min_seq <= 0 {
-            return Ok(());
-        }
         let give_up = call.deadline.remaining().saturating_sub(SEQ_RESERVE);
         let mut seq = 0;
         let reached = tokio::time::timeout(give_up, async {
-            let mut poll = tokio::time::interval(SEQ_POLL);
+            let mut pause = SEQ_PAUSE_FIRST;
             loop {
-                poll.tick().await;
                 seq = self.store.last_seq().await?;
                 if seq >= min_seq {
                     return Ok(());
                 }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(SEQ_PAUSE_LONGEST);
             }
         });
         reached.await.unwrap_or(Err(Error::NotReached { min_seq, seq }))
@@ -222,11 +222,16 @@ impl LedgerService for Rpc {
         let call = Call::of(&request)?;
         let (account, as_of): (Named, Option<i64>) = convert::get_balance(request.get_ref())?;
         let viewer = viewer(&call);
-        self.reach(&call, request.get_ref().min_seq).await?;
-        let balance = match as_of {
-            Some(as_of) => self.store.balance_as_of(&viewer, &account, as_of).await?,
-            None => self.store.balance(&viewer, &account).await?,
+        let read = async || match as_of {
+            Some(as_of) => self.store.balance_as_of(&viewer, &account, as_of).await,
+            None => self.store.balance(&viewer, &account).await,
         };
+        // Read before any wait: who may not see the account is told so, and cannot keep the store busy until a deadline.
+        let mut balance = read().await?;
+        if balance.seq < request.get_ref().min_seq {
+            self.reach(&call, request.get_ref().min_seq).await?;
+            balance = read().await?;
+        }
         Ok(Response::new(convert::balance(account.id, &balance)))
     }
 

@@ -247,6 +247,14 @@ async fn reads_have_their_errors(rpc: &Rpc, carl: &str) {
             "{who}"
         );
     }
+    // Permission and existence come before the wait for what never comes.
+    for (who, account, code, reason) in [
+        ("dora", carl, Code::PermissionDenied, "NOT_PERMITTED"),
+        ("dora", nobody.as_str(), Code::PermissionDenied, "NOT_PERMITTED"),
+        ("anna", nobody.as_str(), Code::NotFound, "ACCOUNT_NOT_FOUND"),
+    ] {
+        assert_eq!(refusal(balance(who, account, i64::MAX).await), expected(code, reason), "{who} {account}");
+    }
     assert_eq!(
         refusal(balance("anna", "settlement", 0).await),
         expected(Code::InvalidArgument, "INVALID_REQUEST")
