@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::deadline::Deadline;
 use crate::error::{Failure, Kind};
 use crate::trace::TraceContext;
+use crate::transaction;
 
 /// Carries the [`Caller`].
 pub const CALLER: &str = "causeway-caller";
@@ -19,10 +20,6 @@ pub const CALLER: &str = "causeway-caller";
 pub const TRANSACTION_ID: &str = "causeway-transaction-id";
 /// How many times the request has crossed the edge before.
 pub const HOPS: &str = "causeway-hops";
-
-tokio::task_local! {
-    static CURRENT: Call;
-}
 
 /// The scopes a token carries.
 pub type Scopes = BTreeSet<String>;
@@ -206,13 +203,8 @@ impl Call {
 
     /// Runs `future` as part of this call, so that an internal error can name its transaction.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
-        CURRENT.scope(self, future).await
+        transaction::scope(self.transaction_id, future).await
     }
-}
-
-/// The transaction the current task works for.
-pub(crate) fn current_transaction_id() -> Option<Arc<str>> {
-    CURRENT.try_with(|call| call.transaction_id.clone()).ok()
 }
 
 /// What can be wrong with the identity of a request.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::call;
+use crate::transaction;
 
 /// What sort of refusal an error is. Code, HTTP status and details follow from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -142,7 +142,7 @@ pub trait Failure: Error + Send + Sync + 'static {
             details.set_retry_info(Some(after));
         }
         if self.kind() == Kind::Internal
-            && let Some(id) = call::current_transaction_id()
+            && let Some(id) = transaction::current()
         {
             details.set_request_info(&*id, "");
         }

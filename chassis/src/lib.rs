@@ -24,6 +24,7 @@ pub mod serve;
 pub mod spans;
 pub mod telemetry;
 pub mod trace;
+mod transaction;
 
 pub use call::{Call, Caller, Partner, Principal, Scopes, Subject};
 pub use deadline::Deadline;
