@@ -1,19 +1,26 @@
-//! Compiles the foreign service of the suite, and keeps its descriptor set as the compiler wrote it.
-use std::path::PathBuf;
+//! Compiles the services that only the suites and the benchmarks know, and keeps their descriptor sets as the compiler wrote
+//! them.
+use std::path::{Path, PathBuf};
 
 fn main() -> anyhow::Result<()> {
-    let root = PathBuf::from("proto");
     println!("cargo:rerun-if-changed=proto");
     let out = std::env::var_os("OUT_DIR")
         .map(PathBuf::from)
         .ok_or_else(|| anyhow::anyhow!("no output directory"))?;
-    let mut compiler = protox::Compiler::new([&root])?;
+    compile(&out, "echo/v1/echo_service.proto", "echo.binpb")?;
+    compile(&out, "bench/v1/bench_service.proto", "bench.binpb")
+}
+
+fn compile(out: &Path, file: &str, set: &str) -> anyhow::Result<()> {
+    // Google's annotations are the contract's.
+    let mut compiler = protox::Compiler::new(["proto", "../proto"])?;
     compiler.include_imports(true).include_source_info(true);
-    compiler.open_file("echo/v1/echo_service.proto")?;
-    std::fs::write(out.join("echo.binpb"), compiler.encode_file_descriptor_set())?;
+    compiler.open_file(file)?;
+    std::fs::write(out.join(set), compiler.encode_file_descriptor_set())?;
     tonic_prost_build::configure()
         .build_transport(false)
-        .bytes(".")
+        .bytes(".echo.v1")
+        .extern_path(".google.api", "::proto::google::api")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -7,16 +7,15 @@
 )]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dev::Part;
 use e2e::World;
 use e2e::foreign::v1::EchoRequest;
 use e2e::foreign::v1::echo_service_client::EchoServiceClient;
 use e2e::foreign::{self, Foreign};
+use e2e::load::{self, Request};
 use e2e::rest::Rest;
-use futures::StreamExt as _;
-use futures::future::BoxFuture;
 use http::Method;
 use proto::ledger::v1::GetBalanceRequest;
 use proto::ledger::v1::ledger_service_client::LedgerServiceClient;
@@ -25,8 +24,6 @@ use proto::ledger::v1::ledger_service_client::LedgerServiceClient;
 const RUN: Duration = Duration::from_secs(5);
 /// Requests at once: enough to keep one core of the edge busy.
 const IN_FLIGHT: usize = 32;
-
-type Request = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -53,45 +50,15 @@ async fn run() {
         ("gRPC GetBalance", grpc_balance(&world, &customer.token, &account)),
     ];
     for (name, request) in rows {
-        load(&request, RUN / 5).await;
-        let cpu = cpu_time(pid);
-        let began = Instant::now();
-        let mut latencies = load(&request, RUN).await;
-        let (wall, cpu) = (began.elapsed(), cpu_time(pid) - cpu);
-        latencies.sort_unstable();
-        let count = latencies.len();
-        let at = |share: f64| latencies[((count - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+        let measured = load::measure(&request, IN_FLIGHT, RUN, pid).await;
         println!(
             "{name:<28} {:>12.0} {:>14.1} {:>9.2} {:>9.2}",
-            count as f64 / wall.as_secs_f64(),
-            cpu.as_secs_f64() * 1e6 / count as f64,
-            at(0.5),
-            at(0.99),
+            measured.per_second(),
+            measured.cpu_us(),
+            measured.latency_ms(0.5),
+            measured.latency_ms(0.99),
         );
     }
-}
-
-/// Sends requests for `time`; returns how long each took.
-async fn load(request: &Request, time: Duration) -> Vec<Duration> {
-    let end = Instant::now() + time;
-    let one = async |_| {
-        let mut latencies = Vec::new();
-        while Instant::now() < end {
-            let began = Instant::now();
-            request().await;
-            latencies.push(began.elapsed());
-        }
-        latencies
-    };
-    futures::stream::iter(0..IN_FLIGHT).map(one).buffer_unordered(IN_FLIGHT).concat().await
-}
-
-/// The user and system time a process has used, from `/proc/<pid>/stat` (proc(5), fields 14 and 15, in ticks of 10 ms).
-fn cpu_time(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let after_name = stat.rsplit_once(") ").unwrap().1;
-    let ticks: u64 = after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
 }
 
 fn get(rest: &Rest, token: &str, path: &str) -> Request {

@@ -12,6 +12,7 @@ pub mod contract;
 pub mod door;
 pub mod foreign;
 pub mod grpc;
+pub mod load;
 pub mod rest;
 pub mod world;
 
