@@ -65,6 +65,7 @@ impl From<RequestError> for Error {
             RequestError::MalformedJson { offset, reason } => {
                 Self::MalformedJson { problem: format!("{reason} at byte {offset}") }
             }
+            RequestError::TooLarge { bytes_max } => Self::BodyTooLarge { bytes_max },
             RequestError::UnsupportedMediaType => Self::UnsupportedMediaType,
         }
     }

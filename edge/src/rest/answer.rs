@@ -1,9 +1,12 @@
 //! An upstream's answer, message by message, up to the status in its trailers. It knows frames and statuses, not what the
 //! messages mean.
 
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 use percent_encoding::percent_decode;
 use tokio::time::{Instant, timeout_at};
@@ -39,8 +42,12 @@ pub(super) struct Answer {
 impl Answer {
     /// Waits for the head of the answer.
     pub(super) async fn begin(mut stream: UpstreamStream, call: &Call) -> Result<Self, Error> {
-        let (deadline, idle) = (call.deadline, call.idle);
-        let head = within(deadline, idle, stream.read_response_header()).await?;
+        let head = within(call.deadline, call.idle, stream.read_response_header()).await?;
+        Self::new(stream, head, call)
+    }
+
+    /// An answer with this head.
+    pub(super) fn new(stream: UpstreamStream, head: Parts, call: &Call) -> Result<Self, Error> {
         let status = Status::read(&head.headers);
         if head.status != StatusCode::OK && status.is_none() {
             return Err(Error::UpstreamStatus { status: head.status.as_u16() });
@@ -56,8 +63,8 @@ impl Answer {
             status,
             received: BytesMut::new(),
             message_bytes_max,
-            deadline,
-            idle,
+            deadline: call.deadline,
+            idle: call.idle,
         })
     }
 
@@ -68,21 +75,47 @@ impl Answer {
                 return Ok(Some(message));
             }
             if self.status.is_some() {
-                return self.whole(None);
+                return self.whole();
             }
-            let Some(piece) = within(self.deadline, self.idle, self.stream.read_response_body()).await?
-            else {
-                let trailers = within(self.deadline, self.idle, self.stream.read_trailers()).await?;
-                let status = trailers.as_ref().and_then(Status::read);
-                self.status = Some(status.ok_or(Error::UpstreamBroken { problem: "no grpc-status" })?);
-                continue;
-            };
+            bounded(self.deadline, self.idle, poll_fn(|cx| self.poll_receive(cx))).await?;
+        }
+    }
+
+    /// Receives the next piece, or the status at the end.
+    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if let Some(piece) = ready!(self.stream.poll_response_body(cx)) {
+            let piece = piece?;
             if self.received.is_empty() {
                 self.received = BytesMut::from(piece);
             } else {
                 self.received.extend_from_slice(&piece);
             }
+            return Poll::Ready(Ok(()));
         }
+        let trailers = ready!(self.stream.poll_trailers(cx))?;
+        let status = trailers.as_ref().and_then(Status::read);
+        self.status = Some(status.ok_or(Error::UpstreamBroken { problem: "no grpc-status" })?);
+        Poll::Ready(Ok(()))
+    }
+
+    /// How many bytes have been received and not taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.received.len()
+    }
+
+    /// Whether the status has come.
+    pub(super) fn has_ended(&self) -> bool {
+        self.status.is_some()
+    }
+
+    /// The other direction of the call.
+    pub(super) fn stream(&mut self) -> &mut UpstreamStream {
+        &mut self.stream
+    }
+
+    /// By when the call must have ended, and how long nothing may move.
+    pub(super) fn bounds(&self) -> (Instant, Option<Duration>) {
+        (self.deadline, self.idle)
     }
 
     /// A message that has been received already, without waiting for another.
@@ -109,11 +142,11 @@ impl Answer {
         self.status.take().unwrap_or(Status { code: Code::Unknown, message: String::new(), details: None })
     }
 
-    /// `end`, unless the answer stopped inside a frame. A failed call may stop anywhere.
-    fn whole(&self, end: Option<Bytes>) -> Result<Option<Bytes>, Error> {
+    /// No message more, unless the answer stopped inside a frame. A failed call may stop anywhere.
+    pub(super) fn whole(&self) -> Result<Option<Bytes>, Error> {
         let failed = self.status.as_ref().is_some_and(|status| status.code != Code::Ok);
         if self.received.is_empty() || failed {
-            return Ok(end);
+            return Ok(None);
         }
         Err(Error::UpstreamMessage { problem: "ends inside a frame".to_owned() })
     }
@@ -140,11 +173,25 @@ pub(super) async fn within<T>(
     idle: Option<Duration>,
     wait: impl Future<Output = Result<T, StreamError>>,
 ) -> Result<T, Error> {
-    let Some(idle) = idle else { return wait.await.map_err(Error::from) };
-    let until = deadline.min(Instant::now() + idle);
+    bounded(deadline, idle, async { wait.await.map_err(Error::from) }).await
+}
+
+/// As [`within`], whatever is waited for.
+pub(super) async fn bounded<T, E: From<Error>>(
+    deadline: Instant,
+    idle: Option<Duration>,
+    wait: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let Some(idle) = idle else { return wait.await };
+    let now = Instant::now();
+    if now >= deadline {
+        // A busy stream meets its end as well.
+        return Err(Error::DeadlineExceeded.into());
+    }
+    let until = deadline.min(now + idle);
     match timeout_at(until, wait).await {
-        Ok(result) => result.map_err(Error::from),
-        Err(_) if until < deadline => Err(Error::StreamIdle),
-        Err(_) => Err(Error::DeadlineExceeded),
+        Ok(result) => result,
+        Err(_) if until < deadline => Err(Error::StreamIdle.into()),
+        Err(_) => Err(Error::DeadlineExceeded.into()),
     }
 }

@@ -1,12 +1,15 @@
-//! A REST call: JSON in, one gRPC call upstream, JSON out. What becomes of the bytes is `transcode`'s business; here they are
-//! read, sent, awaited and written, with a bound on every size and every wait. A client that leaves takes its call along.
+//! A REST call: JSON in, one gRPC call upstream, JSON out, one message or a stream of them either way. What becomes of the bytes
+//! is `transcode`'s business; here they are read, sent, awaited and written, with a bound on every size and every wait. A client
+//! that leaves takes its call along.
 
 mod answer;
 mod body;
+mod client_stream;
+mod exchange;
 mod reply;
 mod stream;
 mod unary;
-mod upload;
+mod up;
 
 use http::HeaderValue;
 use http::header::{CONTENT_TYPE, HeaderName, IF_MATCH};
@@ -44,9 +47,13 @@ pub async fn serve(
         BindingKind::Unary => unary::serve(session, call, target, record).await,
         BindingKind::ServerStream => stream::serve_messages(session, call, target, record).await,
         BindingKind::HttpBodyDownload => stream::serve_bytes(session, call, target, record).await,
-        BindingKind::HttpBodyUpload => upload::serve(session, call, target, record).await,
-        // A stream of JSON upwards has no form that every client can send; such methods are for gRPC.
-        BindingKind::ClientStream | BindingKind::Bidi => Err(Error::UnknownMethod.into()),
+        BindingKind::HttpBodyUpload | BindingKind::ClientStream => {
+            client_stream::serve(session, call, target, record).await
+        }
+        BindingKind::Bidi if target.binding.response_is_http_body() => {
+            stream::serve_bytes(session, call, target, record).await
+        }
+        BindingKind::Bidi => stream::serve_messages(session, call, target, record).await,
     }
 }
 

@@ -1,6 +1,7 @@
-//! One request, a stream of answers: JSON messages in the framing the client asked for, or the plain bytes of a download. The
-//! answer's header waits for the first message, so that a call that fails at once is answered like a unary one. Later a failure
-//! is told where the framing has room for it; where it has none the answer is cut, never closed as if whole.
+//! A stream of answers, to one request or to a stream of them: JSON messages in the framing the client asked for, or the plain
+//! bytes of a download. The answer's header waits for the first message, so that a call that fails at once is answered like a
+//! unary one. Later a failure is told where the framing has room for it; where it has none the answer is cut, never closed as if
+//! whole.
 
 use bytes::Bytes;
 use http::Method as Verb;
@@ -9,11 +10,11 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::proxy::Session;
 use pingora::{Error as PingoraError, ErrorType};
-use tokio::time::timeout_at;
 use tonic::Code;
 
-use super::answer::{Answer, within};
-use super::{Target, body, reply, unary};
+use super::answer::Answer;
+use super::exchange::Exchange;
+use super::{Target, reply};
 use crate::error::Error;
 use crate::gateway::{Call, Ended, Record};
 
@@ -100,22 +101,22 @@ pub(super) async fn serve_messages(
     let accept =
         session.req_header().headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let framing = Framing::chosen(accept);
-    let mut answer = begin(session, call, target, record).await?;
+    let mut exchange = Exchange::begin(session, call, target, record).await?;
     let mut started = false;
     loop {
-        let message = match next(session, &mut answer).await {
+        let message = match exchange.next(session).await {
             Ok(message) => message,
             Err(Ended::Refused(error)) if started => return fail(session, framing, record, error).await,
             Err(ended) => return Err(ended),
         };
         let Some(message) = message else { break };
         let mut out = Vec::with_capacity(128 + message.len() * 3);
-        let gathered = gather(&mut answer, target, framing, !started, &message, &mut out);
+        let gathered = gather(&mut exchange.answer, target, framing, !started, &message, &mut out);
         if !started {
             if let Err(error) = gathered {
                 return Err(error.into());
             }
-            let header = reply::success(200, framing.content_type(), &answer.headers, call)?;
+            let header = reply::success(200, framing.content_type(), &exchange.answer.headers, call)?;
             if !start(session, call, header).await? {
                 record.ended(Code::Ok);
                 return Ok(());
@@ -130,14 +131,14 @@ pub(super) async fn serve_messages(
         }
     }
     record.upstream_ends();
-    let status = answer.status();
+    let status = exchange.answer.status();
     if !started && status.code != Code::Ok {
         return Ok(reply::write_failure(session, call, target, &status, record).await?);
     }
     record.ended(status.code);
     if status.code == Code::Ok {
         if !started {
-            let header = reply::success(200, framing.content_type(), &answer.headers, call)?;
+            let header = reply::success(200, framing.content_type(), &exchange.answer.headers, call)?;
             if !start(session, call, header).await? {
                 return Ok(());
             }
@@ -158,10 +159,10 @@ pub(super) async fn serve_bytes(
     target: &Target<'_>,
     record: &mut Record,
 ) -> Result<(), Ended> {
-    let mut answer = begin(session, call, target, record).await?;
+    let mut exchange = Exchange::begin(session, call, target, record).await?;
     let mut started = false;
     loop {
-        let message = match next(session, &mut answer).await {
+        let message = match exchange.next(session).await {
             Ok(message) => message,
             Err(Ended::Refused(error)) if started => {
                 record.refused(&error);
@@ -182,7 +183,7 @@ pub(super) async fn serve_bytes(
         if !started {
             let media =
                 if part.content_type.is_empty() { "application/octet-stream" } else { part.content_type };
-            if !start(session, call, reply::success(200, media, &answer.headers, call)?).await? {
+            if !start(session, call, reply::success(200, media, &exchange.answer.headers, call)?).await? {
                 record.ended(Code::Ok);
                 return Ok(());
             }
@@ -191,11 +192,11 @@ pub(super) async fn serve_bytes(
         session.as_downstream_mut().write_response_body(message.slice_ref(part.data), false).await?;
     }
     record.upstream_ends();
-    let status = answer.status();
+    let status = exchange.answer.status();
     if status.code == Code::Ok {
         record.ended(Code::Ok);
         if !started {
-            let header = reply::success(200, "application/octet-stream", &answer.headers, call)?;
+            let header = reply::success(200, "application/octet-stream", &exchange.answer.headers, call)?;
             if !start(session, call, header).await? {
                 return Ok(());
             }
@@ -207,39 +208,6 @@ pub(super) async fn serve_bytes(
         return Err(cut(record));
     }
     Ok(reply::write_failure(session, call, target, &status, record).await?)
-}
-
-/// Sends the one request, and waits for the head of the answer.
-async fn begin(
-    session: &mut Session,
-    call: &Call,
-    target: &Target<'_>,
-    record: &mut Record,
-) -> Result<Answer, Ended> {
-    let limits = &call.snapshot.limits;
-    let reading = body::read_whole(session, limits.message_bytes_max, limits.body_idle());
-    let body = timeout_at(call.deadline, reading).await.map_err(|_| Error::DeadlineExceeded)??;
-    let request = unary::request(session, target, &body, limits.message_bytes_max)?;
-    record.upstream_begins();
-    let mut upstream = call.open(&session.req_header().headers).await?;
-    let opening = async {
-        within(call.deadline, call.idle, upstream.write_request_body(request, true)).await?;
-        Answer::begin(upstream, call).await
-    };
-    tokio::select! {
-        biased;
-        answer = opening => Ok(answer?),
-        gone = body::client_gone(session) => Err(gone),
-    }
-}
-
-/// The next message, unless the client leaves first.
-async fn next(session: &mut Session, answer: &mut Answer) -> Result<Option<Bytes>, Ended> {
-    tokio::select! {
-        biased;
-        message = answer.next() => Ok(message?),
-        gone = body::client_gone(session) => Err(gone),
-    }
 }
 
 /// Prints `message` and those that have already arrived behind it. What was printed before an error stands.

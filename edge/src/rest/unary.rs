@@ -74,13 +74,20 @@ async fn exchange(mut upstream: UpstreamStream, call: &Call, request: Bytes) -> 
 }
 
 /// Reads the one message and the status of an answer.
-pub(super) async fn read(mut answer: Answer) -> Result<Reply, Error> {
+async fn read(mut answer: Answer) -> Result<Reply, Error> {
     let message = answer.next().await?;
     if message.is_some() && answer.next().await?.is_some() {
         return Err(Error::UpstreamMessage { problem: "two messages in a unary answer".to_owned() });
     }
-    let status = answer.status();
-    Ok(Reply { answer, message, status })
+    Ok(Reply::new(answer, message))
+}
+
+impl Reply {
+    /// What an answer said that has ended.
+    pub(super) fn new(mut answer: Answer, message: Option<Bytes>) -> Self {
+        let status = answer.status();
+        Self { answer, message, status }
+    }
 }
 
 /// Writes what came of the call.

@@ -12,6 +12,7 @@ use super::types::{FieldId, Kind, MessageId, Types};
 use super::{
     BindingKind, HttpBody, Options, RequestError, ResponseError, RestRequest, Violation, scalar, wire,
 };
+use crate::route::Variables;
 
 /// Field numbers of `google.api.HttpBody`.
 const CONTENT_TYPE: u32 = 1;
@@ -91,7 +92,8 @@ impl Binding {
     /// # Errors
     /// Every violation that could be found, or the one thing that made the body unreadable.
     pub fn encode_request(&self, request: &RestRequest<'_>, out: &mut Vec<u8>) -> Result<(), RequestError> {
-        if !self.raw_request && !request.body.is_empty() && !is_json(request.content_type) {
+        let streams = matches!(self.kind, BindingKind::ClientStream | BindingKind::Bidi);
+        if !self.raw_request && !request.body.is_empty() && !is_json(request.content_type, streams) {
             return Err(RequestError::UnsupportedMediaType);
         }
         let mut binder = Binder::new(&self.types, self.input, self.reading);
@@ -196,6 +198,16 @@ impl Binding {
         }
     }
 
+    /// Appends a later message of a JSON stream: the first is [`Binding::encode_request`]'s, and has what path, query and
+    /// headers say.
+    ///
+    /// # Errors
+    /// As [`Binding::encode_request`].
+    pub fn encode_next(&self, body: &[u8], out: &mut Vec<u8>) -> Result<(), RequestError> {
+        let nothing = Variables::default();
+        self.encode_request(&RestRequest { body, ..RestRequest::new(&nothing) }, out)
+    }
+
     /// Appends the first message of an upload: variables, query, content type and the first bytes (`request.body`).
     ///
     /// # Errors
@@ -294,6 +306,9 @@ impl Binding {
     }
 }
 
+/// The names that JSON lines go by; none is registered.
+const JSON_LINES: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
+
 /// What a path segment cannot hold as it is (RFC 3986, `pchar`).
 const PATH_SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
     .remove(b'-')
@@ -309,9 +324,11 @@ fn unquote(tag: &str) -> &str {
     strong.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(tag)
 }
 
-/// Whether a content type is JSON's. None at all is: a client that names nothing sends what the method takes.
-fn is_json(content_type: Option<&str>) -> bool {
+/// Whether a content type is JSON's, or for a stream that of JSON lines. None at all is: a client that names nothing sends what
+/// the method takes.
+fn is_json(content_type: Option<&str>, streams: bool) -> bool {
     let Some(content_type) = content_type else { return true };
     let essence = content_type.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
+    let is = |media: &&str| essence.eq_ignore_ascii_case(media);
+    is(&"application/json") || (streams && JSON_LINES.iter().any(is))
 }

@@ -18,9 +18,32 @@ pub enum RequestError {
     /// Not JSON at all.
     #[error("malformed JSON at byte {offset}: {reason}")]
     MalformedJson { offset: usize, reason: &'static str },
+    /// One value of a stream is larger than a message may be.
+    #[error("a value is larger than {bytes_max} bytes")]
+    TooLarge { bytes_max: usize },
     /// The body's content type is none the method takes.
     #[error("unsupported media type")]
     UnsupportedMediaType,
+}
+
+impl RequestError {
+    /// The same of one value in a stream: the `index`th, which begins at `offset`.
+    #[must_use]
+    pub fn in_stream(self, index: u64, offset: usize) -> Self {
+        match self {
+            Self::Invalid { violations } => {
+                let place = |violation: Violation| {
+                    let dot = if violation.field.is_empty() { "" } else { "." };
+                    Violation { field: format!("[{index}]{dot}{}", violation.field), ..violation }
+                };
+                Self::Invalid { violations: violations.into_iter().map(place).collect() }
+            }
+            Self::MalformedJson { offset: inside, reason } => {
+                Self::MalformedJson { offset: offset + inside, reason }
+            }
+            Self::TooLarge { .. } | Self::UnsupportedMediaType => self,
+        }
+    }
 }
 
 /// A response that cannot become JSON. All of them are the upstream's fault or the contract's.

@@ -234,7 +234,7 @@ impl<'j> Text<'j> {
 }
 
 /// How many bytes at the front need no look: neither quote, backslash nor control character.
-fn plain_run(bytes: &[u8]) -> usize {
+pub(super) fn plain_run(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = ONES << 7;
     let mut run = 0;

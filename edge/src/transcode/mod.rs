@@ -16,6 +16,7 @@ mod keys;
 mod print;
 mod print_known;
 mod scalar;
+mod split;
 mod status;
 mod text;
 mod time;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use binding::Binding;
 pub use compile::{Looks, Marks, Source};
 pub use error::{RequestError, ResponseError, Violation};
+pub use split::{Part, Splitter};
 pub use status::{Failed, code_name, decode_bin, http_status_of, retry_after, status_json};
 pub use types::{MessageId, Types};
 
@@ -84,6 +86,22 @@ pub struct RestRequest<'a> {
     pub if_match: Option<&'a str>,
     /// `Last-Event-ID`: fills the field marked `resume_position`.
     pub last_event_id: Option<&'a str>,
+}
+
+impl<'a> RestRequest<'a> {
+    /// A request with nothing but its path.
+    #[must_use]
+    pub const fn new(variables: &'a Variables<'a>) -> Self {
+        Self {
+            variables,
+            query: None,
+            body: &[],
+            content_type: None,
+            idempotency_key: None,
+            if_match: None,
+            last_event_id: None,
+        }
+    }
 }
 
 /// What a call through a binding looks like.

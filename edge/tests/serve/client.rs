@@ -1,10 +1,14 @@
 //! Clients as the edge's users have them: HTTP/1 and HTTP/2 with JSON, and gRPC through the public listener or, as a service,
 //! through the mesh listener.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
+use futures::StreamExt as _;
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -25,9 +29,12 @@ pub enum Http {
     Two,
 }
 
+/// The body of a request, whole or in pieces.
+type Body = BoxBody<Bytes, Infallible>;
+
 /// A REST client.
 pub struct Rest {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Body>,
     base: String,
     token: Option<String>,
 }
@@ -78,6 +85,27 @@ impl Rest {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> http::Response<Incoming> {
+        self.request(method, path, headers, Full::new(body.into()).boxed()).await
+    }
+
+    /// As `open`, with a body that comes in pieces.
+    pub async fn stream(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        pieces: impl futures::Stream<Item = Bytes> + Send + Sync + 'static,
+    ) -> http::Response<Incoming> {
+        let body = StreamBody::new(pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece))));
+        self.request(Method::POST, path, headers, BodyExt::boxed(body)).await
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+    ) -> http::Response<Incoming> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -85,7 +113,7 @@ impl Rest {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.client.request(request.body(Full::new(body.into())).unwrap()).await.unwrap()
+        self.client.request(request.body(body).unwrap()).await.unwrap()
     }
 
     pub async fn get(&self, path: &str) -> Reply {

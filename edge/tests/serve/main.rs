@@ -9,6 +9,7 @@ mod grpc;
 mod messages;
 mod refusals;
 mod rest;
+mod streams;
 mod traces;
 mod upstream;
 mod wire;
