@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use http::uri::PathAndQuery;
 
+use crate::builtin::Builtin;
 use crate::config::{Config, Limits};
 use crate::contract::{Contract, Method, Overrides};
 use crate::headers::Pass;
@@ -16,6 +17,8 @@ use crate::headers::Pass;
 pub struct Snapshot {
     /// What can be called, and how.
     pub contract: Contract,
+    /// What the edge answers itself.
+    pub builtin: Builtin,
     /// The bounds of every request.
     pub limits: Limits,
     /// The request headers let through to services.
@@ -44,8 +47,10 @@ impl Snapshot {
             .map(|method| Ok((Arc::clone(&method.path), PathAndQuery::try_from(&*method.path)?)))
             .collect::<Result<_, http::uri::InvalidUri>>()
             .context("a method's name is no path")?;
+        let builtin = Builtin::new(&config.builtin, &contract, &config.transcoding).context("[builtin]")?;
         Ok(Self {
             contract,
+            builtin,
             limits: config.limits.clone(),
             request_headers: Pass::new(&config.headers.request).context("headers.request")?,
             response_headers: Pass::new(&config.headers.response).context("headers.response")?,

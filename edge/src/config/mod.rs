@@ -17,7 +17,7 @@ pub use listener::{Listeners, Mesh, Partner, Public};
 
 use crate::contract::{DescriptorSet, MethodOverride, ServiceOverride};
 use crate::upstream::UpstreamConfig;
-use crate::{authn, route, transcode};
+use crate::{authn, builtin, route, transcode};
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -60,6 +60,9 @@ pub struct Config {
     pub method: Vec<MethodOverride>,
     /// The services behind the edge.
     pub upstream: Vec<UpstreamConfig>,
+    /// What the edge answers itself.
+    #[serde(default)]
+    pub builtin: builtin::Config,
     /// Whose tokens and certificates are believed.
     #[serde(default)]
     pub authn: authn::Config,

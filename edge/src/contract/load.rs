@@ -46,6 +46,8 @@ impl<'a> Loader<'a> {
             transcoding: Arc::new(transcoding.clone()),
             contract: Contract {
                 methods: Vec::new(),
+                descriptors: Vec::new(),
+                files: Vec::new(),
                 by_path: HashMap::new(),
                 router: Router::new(routing.clone()),
                 routes: Vec::new(),
@@ -63,6 +65,7 @@ impl<'a> Loader<'a> {
             for service in pool.services() {
                 self.service(&set, &service)?;
             }
+            self.contract.files.extend(pool.files());
         }
         if let Some(name) = self.services.keys().find(|name| !self.seen.contains_key(**name)) {
             return Err(ContractError::UnknownService { name: (*name).to_owned() });
@@ -122,6 +125,7 @@ impl<'a> Loader<'a> {
         });
         self.contract.by_path.insert(Arc::clone(&method.path), self.contract.methods.len());
         self.contract.methods.push(Arc::clone(&method));
+        self.contract.descriptors.push(descriptor.clone());
         for rule in http_rules(override_, service, &declared, &method.path) {
             self.rule(set, descriptor, &method, override_, &rule)?;
         }
@@ -179,9 +183,13 @@ impl<'a> Loader<'a> {
                     other_template: other.template.text().to_owned(),
                 });
             }
-            let route =
-                Route { method: Arc::clone(method), binding: Arc::new(binding), template: flat.template };
-            self.contract.routes.push(route);
+            self.contract.routes.push(Route {
+                method: Arc::clone(method),
+                binding: Arc::new(binding),
+                template: flat.template,
+                body: flat.body,
+                response_body: flat.response_body,
+            });
         }
         Ok(())
     }
@@ -189,13 +197,17 @@ impl<'a> Loader<'a> {
 
 /// The names of a message's marked fields.
 #[derive(Debug, Default)]
-struct MarkedFields {
-    request_id: Option<String>,
-    resume_position: Option<String>,
-    etag: Option<String>,
+pub struct MarkedFields {
+    pub request_id: Option<String>,
+    pub resume_position: Option<String>,
+    pub etag: Option<String>,
 }
 
-fn marks(message: &MessageDescriptor) -> Result<MarkedFields, String> {
+/// Finds the marked fields of a message.
+///
+/// # Errors
+/// When a mark stands twice, or its option cannot be read.
+pub fn marks(message: &MessageDescriptor) -> Result<MarkedFields, String> {
     let mut marked = MarkedFields::default();
     for field in message.fields() {
         let options: wire::Field = options::of_field(&field)?;

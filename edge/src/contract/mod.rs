@@ -12,11 +12,14 @@ mod rules;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use prost_reflect::{FileDescriptor, MethodDescriptor};
+
 pub use config::{
     CustomRule, DescriptorSet, HttpRule, MethodOverride, Overrides, PolicyConfig, PolicySource,
     PrincipalKind, RateClassName, ServiceOverride,
 };
 pub use error::ContractError;
+pub use load::{MarkedFields, marks};
 pub use options::{Idempotency, RestOptions};
 
 use crate::policy::Policy;
@@ -45,6 +48,10 @@ pub struct Method {
 #[derive(Debug)]
 pub struct Contract {
     methods: Vec<Arc<Method>>,
+    /// What the compiler said of each of `methods`, for those who describe them.
+    descriptors: Vec<MethodDescriptor>,
+    /// The files of all sets, imports included.
+    files: Vec<FileDescriptor>,
     /// From `/package.Service/Method` to a place in `methods`.
     by_path: HashMap<Arc<str>, usize>,
     router: Router,
@@ -57,6 +64,20 @@ struct Route {
     method: Arc<Method>,
     binding: Arc<Binding>,
     template: Template,
+    body: String,
+    response_body: String,
+}
+
+/// A REST binding in the words of its rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Described<'a> {
+    pub method: &'a Arc<Method>,
+    pub descriptor: &'a MethodDescriptor,
+    pub binding: &'a Binding,
+    pub template: &'a Template,
+    /// Empty, `*` or a field path.
+    pub body: &'a str,
+    pub response_body: &'a str,
 }
 
 /// The one method and binding that a REST request goes to.
@@ -126,5 +147,31 @@ impl Contract {
     /// All REST bindings, for the route table.
     pub fn bindings(&self) -> impl Iterator<Item = (&Arc<Method>, &Arc<Binding>)> {
         self.routes.iter().map(|route| (&route.method, &route.binding))
+    }
+
+    /// What the compiler said of a method.
+    #[must_use]
+    pub fn descriptor(&self, method: &Method) -> Option<&MethodDescriptor> {
+        self.by_path.get(&method.path).map(|place| &self.descriptors[*place])
+    }
+
+    /// The files of all sets in their order, imports included; what two sets import is there twice.
+    #[must_use]
+    pub fn files(&self) -> &[FileDescriptor] {
+        &self.files
+    }
+
+    /// All REST bindings with what they were made from.
+    pub fn described(&self) -> impl Iterator<Item = Described<'_>> {
+        self.routes.iter().filter_map(|route| {
+            Some(Described {
+                method: &route.method,
+                descriptor: self.descriptor(&route.method)?,
+                binding: &route.binding,
+                template: &route.template,
+                body: &route.body,
+                response_body: &route.response_body,
+            })
+        })
     }
 }

@@ -4,6 +4,7 @@
 //! call stands in trailers that Pingora's response filters see too late.
 
 mod admit;
+mod builtin;
 mod grpc;
 mod limits;
 mod record;
@@ -145,6 +146,10 @@ impl Gateway {
         let uri = header.uri.clone();
         let matched = snapshot.contract.route(&header.method, uri.path()).map_err(Error::from)?;
         if !self.shows(matched.method) {
+        // Pages are for people and their browsers, who come in here.
+        if let (Listener::Public, Some(page)) = (self.listener, snapshot.builtin.page(uri.path())) {
+            return self.serve_page(session, context, page).await;
+        }
             return Err(Error::UnknownPath.into());
         }
         context.record.template = Some(Arc::clone(matched.binding.template()));

@@ -12,7 +12,7 @@ use proto::ledger::v1::{CreateTransferRequest, ListEntriesRequest};
 
 use super::support;
 
-fn contract() -> Contract {
+pub fn contract() -> Contract {
     let set = DescriptorSet {
         path: "causeway.binpb".into(),
         upstream: "mesh".into(),

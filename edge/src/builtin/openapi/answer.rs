@@ -1,0 +1,159 @@
+//! What comes back: the success a method's options promise, and the failures its comment lists, all in the one error shape.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::parameter::find;
+use super::schema::Schemas;
+use super::{comment, well_known};
+use crate::contract::Described;
+use crate::transcode::BindingKind;
+
+/// The component of the error shape. `edge.v1` is the edge's own package, so no contract can have it.
+pub(super) const ERROR: &str = "edge.v1.Error";
+
+/// The answers of an operation.
+pub(super) fn answers(schemas: &mut Schemas<'_>, binding: &Described<'_>) -> Value {
+    let mut answers = Map::new();
+    let status = binding.binding.success_status();
+    answers.insert(status.to_string(), success(schemas, binding));
+    let comment = schemas
+        .comments
+        .of_descriptor(&binding.descriptor.parent_service().parent_file(), binding.descriptor.path());
+    for (status, reasons) in failures(binding, comment.unwrap_or_default()) {
+        answers.insert(status.to_string(), failure(status, &reasons));
+    }
+    answers.insert("default".to_owned(), failure(0, &["Any other refusal or failure.".to_owned()]));
+    answers.into()
+}
+
+fn success(schemas: &mut Schemas<'_>, binding: &Described<'_>) -> Value {
+    let mut success = Map::new();
+    success.insert("description".to_owned(), "Success.".into());
+    let mut headers = Map::new();
+    if !binding.method.rest.location.is_empty() {
+        let text = format!("`{}`, filled from the answer.", binding.method.rest.location);
+        headers.insert("Location".to_owned(), header(&text));
+    }
+    if binding.method.rest.etag {
+        headers.insert("ETag".to_owned(), header("The entity tag of the answer, quoted."));
+    }
+    if !headers.is_empty() {
+        success.insert("headers".to_owned(), headers.into());
+    }
+    if binding.binding.success_status() != 204 {
+        success.insert("content".to_owned(), content(schemas, binding));
+    }
+    success.into()
+}
+
+fn content(schemas: &mut Schemas<'_>, binding: &Described<'_>) -> Value {
+    if binding.binding.response_is_http_body() {
+        return json!({"*/*": {"schema": bytes()}});
+    }
+    let output = binding.descriptor.output();
+    let schema = match find(&output, binding.response_body) {
+        Some(field) => schemas.field(&field),
+        None => schemas.message(&output),
+    };
+    if binding.binding.kind() != BindingKind::ServerStream {
+        return json!({"application/json": {"schema": schema}});
+    }
+    json!({
+        "application/json": {"schema": {
+            "type": "array",
+            "items": schema,
+            "description": "Cut, never closed, when the call fails on the way.",
+        }},
+        "application/x-ndjson": {"schema": {
+            "anyOf": [schema, reference()],
+            "description": "One message a line; a failure on the way is the last line.",
+        }},
+        "text/event-stream": {"schema": {
+            "type": "string",
+            "description": "One message an event; a failure on the way is an event named `error`.",
+        }},
+    })
+}
+
+/// Bytes as they are.
+pub(super) fn bytes() -> Value {
+    json!({"type": "string", "format": "binary"})
+}
+
+/// The failures that are worth a line: what the comment says, and what the edge itself says to anyone.
+fn failures(binding: &Described<'_>, comment: &str) -> BTreeMap<u16, Vec<String>> {
+    let mut failures = comment::errors(comment);
+    let mut own = |status: u16, text: &str| failures.entry(status).or_default().push(text.to_owned());
+    own(
+        400,
+        "INVALID_ARGUMENT (the path, the query or the body is not what this operation takes; every violation is named)",
+    );
+    if !binding.method.policy.allow.anonymous {
+        own(401, "UNAUTHENTICATED (no credentials, or not good ones)");
+        own(403, "PERMISSION_DENIED (the credentials lack the scope)");
+    }
+    own(429, "RESOURCE_EXHAUSTED (too many requests)");
+    own(503, "UNAVAILABLE (the service cannot be reached)");
+    failures
+}
+
+fn failure(status: u16, reasons: &[String]) -> Value {
+    let mut failure = json!({
+        "description": reasons.join("; "),
+        "content": {"application/json": {"schema": reference()}},
+    });
+    let header = match status {
+        401 => Some(("WWW-Authenticate", header("The challenge of RFC 6750."))),
+        429 | 503 => Some(("Retry-After", header("Seconds until another try is worth it."))),
+        _ => None,
+    };
+    if let (Some((name, value)), Some(failure)) = (header, failure.as_object_mut()) {
+        failure.insert("headers".to_owned(), json!({(name): value}));
+    }
+    failure
+}
+
+fn header(description: &str) -> Value {
+    json!({"description": description, "schema": {"type": "string"}})
+}
+
+fn reference() -> Value {
+    json!({"$ref": format!("#/components/schemas/{ERROR}")})
+}
+
+/// AIP-193.
+pub(super) fn error_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "Every failure, whoever tells it.",
+        "properties": {"error": {
+            "type": "object",
+            "properties": {
+                "code": {"type": "integer", "description": "The HTTP status."},
+                "status": {"type": "string", "description": "The name of the gRPC code."},
+                "message": {"type": "string", "description": "For people; programs read the details."},
+                "details": {
+                    "type": "array",
+                    "description": "A `google.rpc.ErrorInfo` with the reason; for invalid requests a \
+                        `google.rpc.BadRequest` with every violation; for what may be tried again a \
+                        `google.rpc.RetryInfo`.",
+                    "items": well_known::any(),
+                },
+            },
+            "required": ["code", "status", "message", "details"],
+        }},
+        "required": ["error"],
+        "examples": [{"error": {
+            "code": 400,
+            "status": "INVALID_ARGUMENT",
+            "message": "the request is invalid",
+            "details": [{
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "INVALID_REQUEST",
+                "domain": "edge.v1",
+            }],
+        }}],
+    })
+}

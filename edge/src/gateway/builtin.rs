@@ -1,0 +1,89 @@
+//! Pages that the edge answers itself: authenticated like a call, admitted by their own rule, written whole.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use chassis::call::Caller;
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderValue, Method as Verb};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
+use pingora::proxy::Session;
+use std::sync::Arc;
+use tonic::Code;
+
+use super::refuse::finish_connection;
+use super::{Context, Ended, Gateway};
+use crate::authn::Authenticated;
+use crate::builtin::{Access, Page};
+use crate::error::Error;
+
+impl Gateway {
+    /// Serves a page.
+    pub(super) async fn serve_page(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        page: &Page,
+    ) -> Result<(), Ended> {
+        context.record.template = Some(Arc::clone(&page.path));
+        let verb = session.req_header().method.clone();
+        if verb != Verb::GET && verb != Verb::HEAD {
+            return Err(Error::MethodNotAllowed { allow: "GET, HEAD".to_owned() }.into());
+        }
+        self.admit_to(&page.access, session, context).await?;
+        let tags = session.req_header().headers.get(IF_NONE_MATCH);
+        let known = tags.and_then(|tags| tags.to_str().ok()).is_some_and(|tags| page.is_known(tags));
+        finish_connection(session, &self.shared.drain);
+        context.record.ended(Code::Ok);
+        let header = Box::new(header(page, known)?);
+        if known || verb == Verb::HEAD {
+            session.write_response_tasks(vec![HttpTask::Header(header, true)]).await?;
+            return Ok(());
+        }
+        let downstream = session.as_downstream_mut();
+        downstream.write_response_header(header).await?;
+        Ok(downstream.write_response_body(Bytes::clone(&page.body), true).await?)
+    }
+
+    /// Who asks, if they may see what is built in.
+    pub(super) async fn admit_to(
+        &self,
+        access: &Access,
+        session: &Session,
+        context: &mut Context,
+    ) -> Result<Authenticated, Error> {
+        let headers = &session.req_header().headers;
+        let connection = context.connection.as_ref();
+        let certificate = connection.and_then(|connection| connection.certificate.as_deref());
+        let now = SystemTime::now();
+        let authenticated =
+            self.shared.authenticator.authenticate(self.listener, certificate, headers, now).await?;
+        let caller: &Arc<Caller> = &authenticated.caller;
+        context.record.caller = Some(Arc::clone(caller));
+        access.admit(caller)?;
+        Ok(authenticated)
+    }
+}
+
+fn header(page: &Page, known: bool) -> pingora::Result<ResponseHeader> {
+    let mut header = ResponseHeader::build_no_case(if known { 304 } else { 200 }, Some(8))?;
+    header.insert_header(ETAG, &page.etag)?;
+    // It changes with a rollout: a cache keeps it and asks whether it still holds.
+    let cache = if page.access.is_open() { "no-cache" } else { "private, no-cache" };
+    header.insert_header(CACHE_CONTROL, cache)?;
+    if known {
+        return Ok(header);
+    }
+    header.insert_header(CONTENT_TYPE, page.content_type)?;
+    header.insert_header(CONTENT_LENGTH, page.body.len())?;
+    header.insert_header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))?;
+    if let Some(policy) = page.content_security_policy {
+        header.insert_header(CONTENT_SECURITY_POLICY, policy)?;
+        header.insert_header(REFERRER_POLICY, "no-referrer")?;
+    }
+    Ok(header)
+}

@@ -1,0 +1,158 @@
+//! The OpenAPI document of the project's own contract and of one with every type there is: whole, without loose ends, and true
+//! to what the edge does.
+
+use std::collections::BTreeSet;
+
+use edge::builtin::openapi::document;
+use edge::contract::HttpRule;
+use edge::{route, transcode};
+use serde_json::Value;
+
+use super::own_contract;
+use super::support;
+
+fn own() -> Value {
+    document(&own_contract::contract(), "Causeway", &transcode::Options::default())
+}
+
+/// Every reference in a document.
+fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+    match value {
+        Value::Object(object) => {
+            found.extend(object.get("$ref").and_then(Value::as_str));
+            object.values().for_each(|value| references(value, found));
+        }
+        Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => (),
+    }
+}
+
+fn check_references(document: &Value) {
+    let mut found = BTreeSet::new();
+    references(document, &mut found);
+    for reference in found {
+        let target = document.pointer(reference.strip_prefix('#').unwrap());
+        assert!(target.is_some_and(Value::is_object), "{reference}");
+    }
+}
+
+fn parameter<'a>(operation: &'a Value, name: &str) -> &'a Value {
+    let list = operation["parameters"].as_array().unwrap();
+    list.iter().find(|parameter| parameter["name"] == name).unwrap()
+}
+
+#[test]
+fn every_public_binding_is_described_and_no_other() {
+    let (document, contract) = (own(), own_contract::contract());
+    check_references(&document);
+    let described: usize =
+        document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
+    assert_eq!(described, contract.bindings().count());
+    for (method, binding) in contract.bindings() {
+        let operation = document["paths"].as_object().unwrap().values().find(|path| {
+            let operation = &path[binding.http_method().to_ascii_lowercase()];
+            operation["operationId"].as_str().is_some_and(|id| id.ends_with(&format!("_{}", method.name)))
+        });
+        assert!(operation.is_some(), "{}", method.path);
+    }
+    let text = document.to_string();
+    assert!(!text.contains("CreateLedgerAccount") && !text.contains("BatchGetEntries"));
+}
+
+#[test]
+fn an_operation_says_what_the_contract_says() {
+    let document = own();
+    let create = &document["paths"]["/v1/transfers"]["post"];
+    assert_eq!(create["operationId"], "LedgerService_CreateTransfer");
+    assert!(
+        create["description"].as_str().unwrap().contains("Scopes, one of: `payments.write`, `staff.write`.")
+    );
+    assert_eq!(create["security"][0]["bearer"][0], "payments.write");
+    assert_eq!(create["security"][1]["bearer"][0], "staff.write");
+    assert_eq!(parameter(create, "Idempotency-Key")["in"], "header");
+    assert_eq!(create["responses"]["201"]["headers"]["Location"]["schema"]["type"], "string");
+    let refused = create["responses"]["400"]["description"].as_str().unwrap();
+    assert!(refused.contains("INSUFFICIENT_FUNDS"), "{refused}");
+    assert!(create["responses"]["409"]["description"].as_str().unwrap().contains("request_id"));
+    let body = &create["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+    assert_eq!(body, "#/components/schemas/ledger.v1.CreateTransferRequest");
+
+    let schemas = &document["components"]["schemas"];
+    let request = &schemas["ledger.v1.CreateTransferRequest"];
+    assert_eq!(request["additionalProperties"], false);
+    assert_eq!(request["properties"]["amount"]["$ref"], "#/components/schemas/ledger.v1.Money");
+    assert_eq!(schemas["ledger.v1.Money"]["properties"]["minorUnits"]["format"], "int64");
+    assert!(request["properties"]["reference"]["description"].as_str().unwrap().contains("140"));
+    assert!(schemas["ledger.v1.Transfer"].get("additionalProperties").is_none());
+
+    let balance = &document["paths"]["/v1/accounts/{account_id}/balance"]["get"];
+    assert_eq!(parameter(balance, "account_id")["required"], true);
+    assert_eq!(parameter(balance, "asOf")["schema"]["format"], "date-time");
+    let post = &document["paths"]["/v1/transfers/{transfer_id}:post"]["post"];
+    let body = &post["requestBody"];
+    assert_eq!(body["required"], false, "all of it may come by path and header");
+    assert!(body["content"]["application/json"]["schema"]["properties"].get("transferId").is_none());
+    let upload = &document["paths"]["/v1/documents/{document_id}/content"]["put"];
+    assert!(upload["requestBody"]["content"].get("application/octet-stream").is_some());
+    assert_eq!(upload["responses"]["200"]["headers"]["ETag"]["schema"]["type"], "string");
+}
+
+#[test]
+fn every_type_has_a_schema() {
+    let rule = |template: &str, body: &str| HttpRule {
+        post: Some(template.to_owned()),
+        body: body.to_owned(),
+        ..HttpRule::default()
+    };
+    let everything = support::pool().services().next().unwrap();
+    let methods: Vec<_> = everything.methods().map(|method| method.name().to_owned()).collect();
+    let names: Vec<_> = methods.iter().map(|name| format!("{}/{name}", support::SERVICE)).collect();
+    for body in ["*", ""] {
+        let rules = names.iter().zip(&methods);
+        let rules =
+            rules.map(|(rpc, name)| (rpc.as_str(), vec![rule(&format!("/v1/{name}"), body)])).collect();
+        let contract = support::contract(
+            rules,
+            false,
+            &route::Options::default(),
+            &transcode::Options::default(),
+            |_| (),
+        );
+        let document = document(&contract.unwrap(), "Everything", &transcode::Options::default());
+        check_references(&document);
+        assert!(!document.to_string().contains("null,"), "a schema was left open");
+    }
+}
+
+#[test]
+fn paths_that_differ_in_names_only_are_one() {
+    let rules = vec![
+        HttpRule { get: Some("/v1/things/{a}".into()), ..HttpRule::default() },
+        HttpRule { delete: Some("/v1/things/{b}".into()), ..HttpRule::default() },
+    ];
+    let text = r#"syntax = "proto3"; package p; message M { string a = 1; string b = 2; }
+        service S { rpc R(M) returns (M); }"#;
+    let bytes = support::compile_text(text);
+    let overrides = edge::contract::Overrides {
+        methods: vec![edge::contract::MethodOverride {
+            name: "p.S/R".into(),
+            http: Some(rules),
+            policy: Some(support::anyone()),
+            rest: None,
+            ignore_unknown_fields: None,
+        }],
+        services: Vec::new(),
+    };
+    let contract = edge::contract::Contract::from_bytes(
+        &[(support::set(edge::contract::PolicySource::Config), bytes)],
+        &overrides,
+        &route::Options::default(),
+        &transcode::Options::default(),
+    );
+    let document = document(&contract.unwrap(), "Things", &transcode::Options::default());
+    let path = &document["paths"]["/v1/things/{a}"];
+    assert_eq!(parameter(&path["delete"], "a")["in"], "path");
+    assert_eq!(parameter(&path["get"], "b")["in"], "query");
+    assert_eq!(path["get"]["operationId"], "S_R");
+    assert_eq!(path["delete"]["operationId"], "S_R_2");
+}
