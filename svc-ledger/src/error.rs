@@ -114,6 +114,17 @@ impl Error {
         if is_away(&error) { Self::Unreadable(error) } else { Self::Store(error) }
     }
 
+    /// An error of reading what a committed write has left. The write is done; its answer is there for who asks again, and
+    /// nobody may take it for one that was not done.
+    #[must_use]
+    pub fn answering(error: sqlx::Error) -> Self {
+        if !is_away(&error) {
+            return Self::Store(error);
+        }
+        tracing::warn!(error = %error, "the answer to a committed write cannot be read");
+        Self::OutcomeUnknown
+    }
+
     /// What became of the write, for clients that decide whether to retry.
     const fn outcome(&self) -> Option<&'static str> {
         match self {
@@ -139,8 +150,10 @@ impl Error {
 pub fn is_away(error: &sqlx::Error) -> bool {
     if let Some(database) = error.as_database_error() {
         return database.code().is_some_and(|code| {
-            // Connection exceptions, operator intervention, too many connections, and 25006: a writer that became a reader.
-            ["08", "57", "53"].iter().any(|class| code.starts_with(class)) || code == "25006"
+            // Connection exceptions, operator intervention, too many connections; a writer that became a reader; a session
+            // that was ended because its transaction stood idle or open for too long.
+            ["08", "57", "53"].iter().any(|class| code.starts_with(class))
+                || ["25006", "25P03", "25P04"].contains(&&*code)
         });
     }
     matches!(
@@ -335,5 +348,18 @@ impl Failure for Error {
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
         error.into_status()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_committed_write_is_never_answered_as_not_done() {
+        let away = || sqlx::Error::PoolTimedOut;
+        assert_eq!(Error::answering(away()).outcome(), Some("unknown"));
+        assert_eq!(Error::reading(away()).outcome(), None);
+        assert!(matches!(Error::answering(sqlx::Error::RowNotFound), Error::Store(_)));
     }
 }

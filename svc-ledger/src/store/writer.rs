@@ -112,8 +112,8 @@ struct Task {
 enum Failed {
     /// The server refused it for a reason that trying again does not cure.
     Refused(sqlx::Error),
-    /// The server stayed away; `unknown` when a COMMIT may have arrived.
-    Away { unknown: bool },
+    /// The server stayed away.
+    Away,
 }
 
 impl Task {
@@ -148,9 +148,11 @@ impl Task {
     /// Answers everyone in the batch. A batch that the server refuses is halved until the command at fault stands alone, so that
     /// it cannot take its neighbours with it.
     async fn settle(&mut self, batch: Vec<Submission>) {
+        // Once a COMMIT may have arrived, that holds for every part of the batch.
+        let mut unknown = false;
         let mut work = vec![batch];
         while let Some(mut batch) = work.pop() {
-            match self.persist(&mut batch).await {
+            match self.persist(&mut batch, &mut unknown).await {
                 Ok(verdicts) => {
                     for (submission, verdict) in batch.into_iter().zip(verdicts) {
                         // A caller that is gone learns the verdict when it comes back with the same key.
@@ -167,7 +169,7 @@ impl Task {
                         let _ = submission.reply.send(Err(Error::Store(error)));
                     }
                 }
-                Err(Failed::Away { unknown }) => {
+                Err(Failed::Away) => {
                     for submission in batch {
                         let error = if unknown { Error::OutcomeUnknown } else { Error::NotDone };
                         let _ = submission.reply.send(Err(error));
@@ -178,10 +180,14 @@ impl Task {
     }
 
     /// Tries the batch until it is committed, refused, or nobody waits any more. Whoever has left before a try is not judged.
-    async fn persist(&mut self, batch: &mut Vec<Submission>) -> Result<Vec<Verdict>, Failed> {
+    /// Sets `unknown` when a COMMIT may have arrived.
+    async fn persist(
+        &mut self,
+        batch: &mut Vec<Submission>,
+        unknown: &mut bool,
+    ) -> Result<Vec<Verdict>, Failed> {
         let give_up = Instant::now() + PATIENCE;
         let mut pause = PAUSE_FIRST;
-        let mut unknown = false;
         loop {
             batch.retain(|submission| !submission.reply.is_closed());
             if batch.is_empty() {
@@ -196,16 +202,17 @@ impl Task {
                 }
                 Err(error) => error,
             };
-            unknown |= self.commit_sent;
-            if is_away(&error) {
-                tracing::warn!(error = %error, unknown, writes = batch.len(), "the store went away in mid-batch");
+            *unknown |= self.commit_sent;
+            // Without a link nothing was asked yet: whatever kept us from connecting is no judgement of the batch.
+            if self.link.is_none() || is_away(&error) {
+                tracing::warn!(error = %error, unknown = *unknown, writes = batch.len(), "the store went away in mid-batch");
                 self.link = None;
                 self.set_reachable(false);
             } else if !self.recover(&error).await {
                 return Err(Failed::Refused(error));
             }
             if Instant::now() + pause > give_up {
-                return Err(Failed::Away { unknown });
+                return Err(Failed::Away);
             }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_LONGEST);

@@ -50,7 +50,7 @@ impl Store {
     /// A transfer as the command behind a row of the journal left it, for whoever gave that command.
     ///
     /// # Errors
-    /// When there is no such row.
+    /// When there is no such row; [`Error::OutcomeUnknown`] when it cannot be read, for the command is done already.
     pub async fn transfer_of_row(&self, row: Uuid) -> Result<Transfer, Error> {
         let row = sqlx::query(concat!(
             "SELECT ",
@@ -63,8 +63,8 @@ impl Store {
         .bind(row)
         .fetch_optional(&self.pool)
         .await
-        .map_err(Error::reading)?;
-        transfer(&row.ok_or(Error::Corrupt("outcome"))?).map_err(Error::reading)
+        .map_err(Error::answering)?;
+        transfer(&row.ok_or(Error::Corrupt("outcome"))?).map_err(Error::answering)
     }
 
     /// A transfer as it stands.
