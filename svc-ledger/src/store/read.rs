@@ -8,6 +8,8 @@ mod transfers;
 pub use balance::Balance;
 pub use entries::{Entry, Heading, Window};
 
+use std::time::Duration;
+
 use sqlx::Row as _;
 use uuid::Uuid;
 
@@ -16,6 +18,9 @@ use super::rows::{currency, purpose};
 use crate::domain::account::Purpose;
 use crate::domain::currency::Currency;
 use crate::error::{Error, Resource};
+
+/// How often a reader of the past asks whether the batches in flight have ended. One takes a few milliseconds.
+const FLIGHT_POLL: Duration = Duration::from_millis(5);
 
 /// Who reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +75,39 @@ struct Found {
 }
 
 impl Store {
+    /// Waits until nothing that is still in flight can be booked before `time`, in milliseconds of the Unix time, so that what
+    /// is then read of a time before now stays as it was read. Rows are booked when the head is locked and seen when their
+    /// batch is committed: what lies between are the transactions that hold the head at this moment, or are next in line.
+    /// The caller's deadline bounds the wait; the server ends a batch that takes longer than the store's timeout.
+    async fn settled(&self, time: i64) -> Result<(), Error> {
+        let head: i64 =
+            sqlx::query_scalar("SELECT (extract(epoch FROM booked_at) * 1000)::bigint FROM ledger.head")
+                .fetch_one(&self.pool)
+                .await
+                .map_err(Error::reading)?;
+        // Booking times never decrease.
+        if head >= time {
+            return Ok(());
+        }
+        let mut in_flight: Option<Vec<String>> = None;
+        loop {
+            let left: Vec<String> = sqlx::query_scalar(
+                "SELECT DISTINCT virtualtransaction FROM pg_locks WHERE relation = 'ledger.head'::regclass \
+                 AND mode IN ('RowShareLock', 'RowExclusiveLock') \
+                 AND ($1::text[] IS NULL OR virtualtransaction = ANY ($1))",
+            )
+            .bind(&in_flight)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::reading)?;
+            if left.is_empty() {
+                return Ok(());
+            }
+            in_flight = Some(left);
+            tokio::time::sleep(FLIGHT_POLL).await;
+        }
+    }
+
     /// The account, if the viewer may see it.
     async fn find(&self, viewer: &Viewer, account: &Named) -> Result<Found, Error> {
         let row = sqlx::query(

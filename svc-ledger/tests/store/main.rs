@@ -12,5 +12,6 @@
 mod bank;
 mod contract;
 mod faults;
+mod head;
 mod postgres;
 mod promises;

@@ -58,7 +58,8 @@ impl Store {
         present(&row).map_err(Error::reading)
     }
 
-    /// What the account held at a booking time, in milliseconds of the Unix time, rows booked at that very time included.
+    /// What the account held at a booking time, in milliseconds of the Unix time, rows booked at that very time included. Of a
+    /// time before now the answer never changes.
     ///
     /// # Errors
     /// When the viewer may not see it, or it does not exist.
@@ -69,6 +70,8 @@ impl Store {
         as_of: i64,
     ) -> Result<Balance, Error> {
         let found = self.find(viewer, account).await?;
+        let end = as_of.saturating_add(1);
+        self.settled(end).await?;
         let row = sqlx::query(
             "SELECT * FROM ( \
              (SELECT id, seq, dr_version AS version, dr_posted AS posted, dr_held AS held, dr_expected AS expected, \
@@ -81,7 +84,7 @@ impl Store {
              ORDER BY id DESC LIMIT 1",
         )
         .bind(found.no)
-        .bind(first_id_at(as_of.saturating_add(1)))
+        .bind(first_id_at(end))
         .fetch_optional(&self.pool)
         .await
         .map_err(Error::reading)?;

@@ -60,7 +60,7 @@ pub struct Heading {
 }
 
 impl Store {
-    /// Posted entries of the account, oldest first.
+    /// Posted entries of the account, oldest first. A window that has ended is whole: no entry appears in it later.
     ///
     /// # Errors
     /// When the viewer may not see the account, or it does not exist.
@@ -71,6 +71,9 @@ impl Store {
         window: Window,
     ) -> Result<(Heading, Vec<Entry>), Error> {
         let found = self.find(viewer, account).await?;
+        if let Some(until) = window.until {
+            self.settled(until).await?;
+        }
         let first = first_id_at(window.from.unwrap_or_default());
         let until = window.until.map_or(Uuid::max(), first_id_at);
         let rows = sqlx::query(
