@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Method as Verb};
 use pingora::http::ResponseHeader;
@@ -31,7 +32,22 @@ pub(super) fn success(
     for (name, value) in &headers::downstream_rest(upstream, &call.snapshot.response_headers) {
         header.append_header(name, value)?;
     }
+    header.insert_header(X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     Ok(Box::new(header))
+}
+
+/// The header of bytes that are passed on as they are, of whatever media type their author chose. They come from the origin of
+/// the web application, so a browser that opens them must run nothing of theirs.
+pub(super) fn bytes(
+    status: u16,
+    content_type: &str,
+    upstream: &HeaderMap,
+    call: &Call,
+) -> pingora::Result<Box<ResponseHeader>> {
+    let content_type = if content_type.is_empty() { "application/octet-stream" } else { content_type };
+    let mut header = success(status, content_type, upstream, call)?;
+    header.insert_header(CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox")?;
+    Ok(header)
 }
 
 /// Adds what the method's options say a success carries, read from its message.

@@ -181,9 +181,9 @@ pub(super) async fn serve_bytes(
             Err(error) => return Err(error.into()),
         };
         if !started {
-            let media =
-                if part.content_type.is_empty() { "application/octet-stream" } else { part.content_type };
-            if !start(session, call, reply::success(200, media, &exchange.answer.headers, call)?).await? {
+            if !start(session, call, reply::bytes(200, part.content_type, &exchange.answer.headers, call)?)
+                .await?
+            {
                 record.ended(Code::Ok);
                 return Ok(());
             }
@@ -196,7 +196,7 @@ pub(super) async fn serve_bytes(
     if status.code == Code::Ok {
         record.ended(Code::Ok);
         if !started {
-            let header = reply::success(200, "application/octet-stream", &exchange.answer.headers, call)?;
+            let header = reply::bytes(200, "", &exchange.answer.headers, call)?;
             if !start(session, call, header).await? {
                 return Ok(());
             }

@@ -107,9 +107,7 @@ pub(super) async fn write(
     let status = binding.success_status();
     let (mut header, body) = if binding.response_is_http_body() {
         let raw = binding.http_body(&message).map_err(Error::from)?;
-        let content_type =
-            if raw.content_type.is_empty() { "application/octet-stream" } else { raw.content_type };
-        (reply::success(status, content_type, &answer.headers, call)?, message.slice_ref(raw.data))
+        (reply::bytes(status, raw.content_type, &answer.headers, call)?, message.slice_ref(raw.data))
     } else {
         // JSON is longer than its wire bytes, by a factor that small messages exceed and large ones seldom reach.
         let mut json = Vec::with_capacity(128 + message.len() * 3);

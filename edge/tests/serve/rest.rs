@@ -103,6 +103,9 @@ async fn bytes_up_and_down(rest: &Rest) {
 
     let reply = rest.get("/v1/files/f-1?bytes=1000000").await;
     assert_eq!((reply.status, reply.header("content-type")), (StatusCode::OK, "text/plain"));
+    // What a customer has uploaded is never run by whoever opens it: neither as what it was not declared to be, nor as a page.
+    assert_eq!(reply.header("x-content-type-options"), "nosniff");
+    assert_eq!(reply.header("content-security-policy"), "default-src 'none'; sandbox");
     assert_eq!(reply.body.unwrap().len(), 1_000_000);
     assert_eq!(rest.get("/v1/files/missing").await.status, StatusCode::NOT_FOUND);
     let cut = rest.get("/v1/files/f-1?bytes=1000&fail=true").await;
