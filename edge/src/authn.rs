@@ -102,8 +102,9 @@ impl Authenticator {
     ) -> Result<Authenticated, Refusal> {
         let Some(token) = bearer::token(headers)? else { return Ok(self.anonymous.clone()) };
         let token = self.tokens.verify(token, now).await?;
-        // A bound token works with its certificate only, wherever it is shown.
-        if token.bound_to.is_some_and(|bound_to| peer.map(|peer| peer.sha256) != Some(bound_to)) {
+        // A bound token works with its certificate only, wherever it is shown, and no longer than that is valid.
+        let proven = peer.filter(|peer| peer.is_valid(now)).map(|peer| peer.sha256);
+        if token.bound_to.is_some_and(|bound_to| proven != Some(bound_to)) {
             return Err(Cause::Binding.into());
         }
         Ok(token.authenticated.clone())

@@ -50,9 +50,14 @@ impl PeerCertificate {
         })
     }
 
+    /// Whether its time has come and is not over: a connection can outlive its certificate.
+    pub(super) fn is_valid(&self, now: SystemTime) -> bool {
+        (self.not_before..=self.not_after).contains(&now)
+    }
+
     /// The one name of a certificate that is good at this moment.
     pub(super) fn name(&self, now: SystemTime) -> Result<&str, Refusal> {
-        if now < self.not_before || now > self.not_after {
+        if !self.is_valid(now) {
             return Err(CertificateCause::Validity.into());
         }
         if !self.for_clients {

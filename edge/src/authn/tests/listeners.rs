@@ -161,6 +161,8 @@ async fn a_bound_token_is_of_no_use_to_whoever_steals_it() {
     // Remembered by then, and checked again.
     assert_eq!(cause(public(None).await), Cause::Binding);
     assert_eq!(cause(public(Some(&client("https://psp.example/"))).await), Cause::Binding);
+    let expired = PeerCertificate { not_after: instant() - Duration::from_secs(1), ..psp };
+    assert_eq!(cause(public(Some(&expired)).await), Cause::Binding);
 }
 
 #[tokio::test]
