@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use crate::access_log::{AccessLog, Writer};
 use crate::authn::Authenticator;
 use crate::config::{Config, Listeners};
-use crate::gateway::{Gateway, Shared};
+use crate::gateway::{Budget, Gateway, Shared, Shares};
 use crate::listener::{Admission, Front, LINGER};
 use crate::metrics::Metrics;
 use crate::policy::Listener;
@@ -131,7 +131,10 @@ impl Edge {
         let mut fronts = Vec::new();
         for door in doors(config, &identity, &process.drain)? {
             let socket = accept::bind(door.listen).await?;
-            let gateway = Gateway::new(Arc::clone(&shared), door.admission.listener, door.in_flight_max);
+            let listener = door.admission.listener;
+            let budget = Budget::new(listener.as_str(), door.in_flight_max);
+            let shares = Shares::new(listener.as_str(), door.in_flight_each_max);
+            let gateway = Gateway::new(Arc::clone(&shared), listener, budget, shares);
             let drain = process.drain.clone();
             let front =
                 Front::new(door.admission, gateway, &config.limits, stopped.clone(), drain, &shared.metrics);
@@ -185,6 +188,7 @@ async fn wind_down(drain: Drain, fronts: Vec<Arc<Front>>, stop: watch::Sender<bo
 struct Door {
     listen: SocketAddr,
     in_flight_max: usize,
+    in_flight_each_max: usize,
     admission: Admission,
 }
 
@@ -208,6 +212,7 @@ fn doors(config: &Config, identity: &Identity, drain: &Drain) -> anyhow::Result<
         doors.push(Door {
             listen: public.listen,
             in_flight_max: public.in_flight_max,
+            in_flight_each_max: public.in_flight_each_max,
             admission: admission(Listener::Public, public.connections_max, public.streams_max, tls),
         });
     }
@@ -217,6 +222,7 @@ fn doors(config: &Config, identity: &Identity, drain: &Drain) -> anyhow::Result<
         doors.push(Door {
             listen: partner.listen,
             in_flight_max: partner.in_flight_max,
+            in_flight_each_max: partner.in_flight_each_max,
             admission: admission(Listener::Partner, partner.connections_max, partner.streams_max, tls),
         });
     }
@@ -225,6 +231,8 @@ fn doors(config: &Config, identity: &Identity, drain: &Drain) -> anyhow::Result<
         doors.push(Door {
             listen: mesh.listen,
             in_flight_max: mesh.in_flight_max,
+            // A person's calls onward are as many as those that came in; the services' own are the listener's to bound.
+            in_flight_each_max: mesh.in_flight_max,
             admission: admission(Listener::Mesh, mesh.connections_max, mesh.streams_max, tls),
         });
     }

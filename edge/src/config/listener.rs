@@ -36,6 +36,9 @@ pub struct Public {
     /// Requests at once; the next is refused.
     #[serde(default = "outer_in_flight_max")]
     pub in_flight_max: usize,
+    /// Of these, how many one principal may have.
+    #[serde(default = "person_in_flight_max")]
+    pub in_flight_each_max: usize,
     /// Streams at once on one HTTP/2 connection.
     #[serde(default = "outer_streams_max")]
     pub streams_max: u32,
@@ -59,6 +62,9 @@ pub struct Partner {
     /// Requests at once; the next is refused.
     #[serde(default = "outer_in_flight_max")]
     pub in_flight_max: usize,
+    /// Of these, how many one principal may have.
+    #[serde(default = "partner_in_flight_max")]
+    pub in_flight_each_max: usize,
     /// Streams at once on one HTTP/2 connection.
     #[serde(default = "outer_streams_max")]
     pub streams_max: u32,
@@ -87,6 +93,15 @@ const fn outer_connections_max() -> usize {
 }
 const fn outer_in_flight_max() -> usize {
     2_048
+}
+// Far more than a person or an application of theirs needs at once. Each may carry the largest message, so this also bounds
+// what one person can make the edge hold in memory.
+const fn person_in_flight_max() -> usize {
+    128
+}
+// A partner speaks for many people.
+const fn partner_in_flight_max() -> usize {
+    512
 }
 // What browsers and gRPC clients are used to.
 const fn outer_streams_max() -> u32 {

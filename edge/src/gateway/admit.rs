@@ -61,6 +61,7 @@ impl Gateway {
             self.shared.authenticator.authenticate(self.listener, certificate, headers, now).await?;
         record.caller = Some(Arc::clone(&authenticated.caller));
         authz::admit(&method.policy, self.listener, &authenticated.caller)?;
+        context.share = self.shares.take(&authenticated.caller)?;
         let received = received?;
         let budget =
             headers::budget(&method.policy.bounds, received.timeout).ending_with(authenticated.left(now));

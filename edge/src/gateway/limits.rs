@@ -1,9 +1,13 @@
 //! The first step of every request: is its header small enough, and is there room for it. Both answers are cheap, because they
-//! are given to requests that nobody has authenticated.
+//! are given to requests that nobody has authenticated. Once it is known who asks, a third: does that principal leave room for
+//! others.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chassis::call::{Caller, Principal};
 use http::HeaderMap;
 
 use crate::config::Limits;
@@ -51,6 +55,68 @@ impl Drop for Seat {
     }
 }
 
+/// How many of a listener's seats one principal may hold. Without it a single customer with slow uploads keeps all others out.
+#[derive(Debug)]
+pub struct Shares {
+    listener: &'static str,
+    max: usize,
+    names: RandomState,
+    /// Open requests by a keyed hash of the principal: two that meet share a bound, which neither can bring about.
+    open: Mutex<HashMap<u64, usize>>,
+}
+
+/// The seat of one principal's request.
+#[derive(Debug)]
+pub struct Share {
+    shares: Arc<Shares>,
+    name: u64,
+}
+
+impl Shares {
+    /// At most `max` requests at once of each principal.
+    #[must_use]
+    pub fn new(listener: &'static str, max: usize) -> Arc<Self> {
+        Arc::new(Self { listener, max, names: RandomState::new(), open: Mutex::default() })
+    }
+
+    /// Takes one of the caller's seats. Nobody has none of their own; a service acts for many and is bounded by the listener.
+    ///
+    /// # Errors
+    /// When the caller holds them all.
+    pub fn take(self: &Arc<Self>, caller: &Caller) -> Result<Option<Share>, Error> {
+        let name = match &caller.principal {
+            Principal::Subject(subject) => self.names.hash_one((&subject.issuer, &subject.id)),
+            Principal::Partner(partner) => self.names.hash_one(&partner.id),
+            Principal::Anonymous | Principal::Service => return Ok(None),
+        };
+        let mut open = self.open();
+        let held = open.entry(name).or_default();
+        if *held >= self.max {
+            return Err(Error::TooManyInFlight { listener: self.listener });
+        }
+        *held += 1;
+        drop(open);
+        Ok(Some(Share { shares: Arc::clone(self), name }))
+    }
+
+    /// Counts are whole after every step, so a panic elsewhere spoils nothing.
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, usize>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut open = self.shares.open();
+        if let Some(held) = open.get_mut(&self.name) {
+            *held -= 1;
+            if *held == 0 {
+                open.remove(&self.name);
+            }
+        }
+    }
+}
+
 /// Whether the header is within the bounds.
 ///
 /// # Errors
@@ -76,6 +142,31 @@ mod tests {
         assert!(matches!(budget.take(), Err(Error::TooManyInFlight { listener: "public" })));
         drop(first);
         assert!(budget.take().is_ok());
+    }
+
+    #[test]
+    fn a_principal_holds_its_share_and_leaves_the_rest() {
+        let subject = |id: &str| chassis::call::Subject {
+            issuer: "i".into(),
+            id: id.into(),
+            customer_id: None,
+            scopes: chassis::call::Scopes::new(),
+        };
+        let caller = |principal| Caller { principal, service: None };
+        let (alice, bob) =
+            (caller(Principal::Subject(subject("alice"))), caller(Principal::Subject(subject("bob"))));
+        let shares = Shares::new("public", 2);
+        let (first, _second) = (shares.take(&alice).unwrap(), shares.take(&alice).unwrap());
+        assert!(first.is_some());
+        assert!(matches!(shares.take(&alice), Err(Error::TooManyInFlight { listener: "public" })));
+        let other = shares.take(&bob).unwrap();
+        drop(first);
+        assert!(shares.take(&alice).is_ok());
+        drop(other);
+        assert_eq!(shares.open().len(), 1, "who has nothing open is forgotten");
+        for _ in 0..3 {
+            assert!(shares.take(&caller(Principal::Anonymous)).unwrap().is_none());
+        }
     }
 
     #[test]

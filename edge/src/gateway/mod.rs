@@ -23,7 +23,7 @@ use pingora::upstreams::peer::HttpPeer;
 use tonic::Code;
 
 pub use admit::Call;
-pub use limits::Budget;
+pub use limits::{Budget, Shares};
 pub use record::Record;
 
 use crate::access_log::AccessLog;
@@ -62,6 +62,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     listener: Listener,
     budget: Arc<Budget>,
+    shares: Arc<Shares>,
     metrics: ListenerMetrics,
 }
 
@@ -70,6 +71,7 @@ pub struct Context {
     record: Record,
     connection: Option<Arc<Connection>>,
     seat: Option<limits::Seat>,
+    share: Option<limits::Share>,
     _counted: InFlight,
     // HTTP/2 streams are tasks that Pingora does not wait for; the drain does.
     _guard: Guard,
@@ -96,11 +98,11 @@ impl From<pingora::BError> for Ended {
 }
 
 impl Gateway {
-    /// The gateway of `listener`, with room for `in_flight_max` requests.
+    /// The gateway of `listener`, with room for what `budget` says, and of that for each principal what `shares` says.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, listener: Listener, in_flight_max: usize) -> Self {
+    pub fn new(shared: Arc<Shared>, listener: Listener, budget: Arc<Budget>, shares: Arc<Shares>) -> Self {
         let metrics = shared.metrics.of(listener);
-        Self { shared, listener, budget: Budget::new(listener.as_str(), in_flight_max), metrics }
+        Self { shared, listener, budget, shares, metrics }
     }
 
     async fn serve(&self, session: &mut Session, context: &mut Context) -> Result<(), Ended> {
@@ -183,6 +185,7 @@ impl ProxyHttp for Gateway {
             record: Record::begin(),
             connection: None,
             seat: None,
+            share: None,
             _counted: self.metrics.request_begins(),
             _guard: self.shared.drain.guard(),
         }
@@ -216,7 +219,7 @@ impl ProxyHttp for Gateway {
             Err(Ended::Refused(error)) => {
                 context.record.refused(&error);
                 // A refusal waits for its client, body and all; it must not keep a seat from those that are served.
-                context.seat = None;
+                (context.seat, context.share) = (None, None);
                 refuse::write(session, &context.record, &error, &self.shared.drain).await
             }
             Err(Ended::Aborted(error)) => Err(error),
@@ -271,7 +274,7 @@ impl ProxyHttp for Gateway {
         if let Some(connection) = &context.connection {
             connection.request_ends();
         }
-        context.seat = None;
+        (context.seat, context.share) = (None, None);
     }
 }
 

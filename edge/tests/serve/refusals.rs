@@ -18,7 +18,8 @@ fn check(reply: &Reply, status: u16, code: &str, reason: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_refusal_has_its_status_and_reason() {
     let world = World::with(|config| {
-        config.replacen("[listener.partner]", "in_flight_max = 3\n[listener.partner]", 1)
+        let room = "in_flight_max = 3\nin_flight_each_max = 2\n[listener.partner]";
+        config.replacen("[listener.partner]", room, 1)
     })
     .await;
     for http in [Http::One, Http::Two] {
@@ -84,16 +85,20 @@ async fn credentials(world: &World, http: Http) {
     assert!(poor.header("www-authenticate").contains("scope=\"notes.read\""), "{poor:?}");
 }
 
-/// The listener has three seats; the fourth request is refused, and served once a seat is free.
+/// The listener has three seats, and nobody may have more than two of them. Whoever finds none is refused, and served once a
+/// seat is free.
 async fn room(world: &World) {
     let rest = Rest::new(world, Http::Two, Some(world.token()));
+    let other = Rest::new(world, Http::Two, Some(world.token_of("bob", "notes.read", 600)));
     let mut held = Vec::new();
-    for _ in 0..3 {
-        held.push(rest.open(Method::GET, "/v1/notes:watch?count=1&hang=true", &[], "").await);
+    for (seats, who) in [(2, &rest), (1, &other)] {
+        for _ in 0..seats {
+            held.push(who.open(Method::GET, "/v1/notes:watch?count=1&hang=true", &[], "").await);
+        }
+        let refused = who.get("/v1/notes/n-1").await;
+        check(&refused, 429, "RESOURCE_EXHAUSTED", "TOO_MANY_IN_FLIGHT");
+        assert_eq!(refused.header("retry-after"), "1");
     }
-    let refused = rest.get("/v1/notes/n-1").await;
-    check(&refused, 429, "RESOURCE_EXHAUSTED", "TOO_MANY_IN_FLIGHT");
-    assert_eq!(refused.header("retry-after"), "1");
     drop(held);
     for _ in 0..500 {
         if rest.get("/v1/notes/n-1").await.status == StatusCode::OK {

@@ -85,6 +85,21 @@ async fn http_1_at_its_edges() {
     assert_eq!(statuses(&exchange(&world, grpc).await), ["404"], "gRPC needs HTTP/2");
 }
 
+/// Refusing costs no seat: whoever announces bodies without a token and never sends them keeps nobody else out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_body_that_never_comes_takes_no_seat() {
+    let world = World::with(|config| {
+        config.replacen("[listener.partner]", "in_flight_max = 1\n[listener.partner]", 1)
+    })
+    .await;
+    let head = "POST /v1/notes HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n";
+    let mut refused = connect(&world).await;
+    refused.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(statuses(&read(&mut refused, |said| said.contains("TOKEN_MISSING")).await), ["401"]);
+    let served = exchange(&world, "GET /v1/hello/you HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(statuses(&served), ["200"], "{served}");
+}
+
 async fn slow_clients_are_let_go(world: &World, get: &str) {
     // A header that never ends, byte by byte: each read is quick, the whole is not.
     let mut stream = connect(world).await;

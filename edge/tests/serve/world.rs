@@ -128,10 +128,15 @@ impl World {
 
     /// A token with these scopes, good for `seconds`.
     pub fn token_for(&self, scopes: &str, seconds: i64) -> String {
+        self.token_of("alice", scopes, seconds)
+    }
+
+    /// A token of somebody.
+    pub fn token_of(&self, subject: &str, scopes: &str, seconds: i64) -> String {
         let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
         let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": "k1"});
         let claims = json!({
-            "iss": ISSUER, "aud": "causeway", "sub": "alice", "customer_id": "customer-1", "scope": scopes,
+            "iss": ISSUER, "aud": "causeway", "sub": subject, "customer_id": "customer-1", "scope": scopes,
             "iat": now - 600, "exp": now + seconds, "client_id": "web", "jti": "t-1",
         });
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
