@@ -31,6 +31,9 @@ pub const EXIT_CONFIG: u8 = 64;
 /// The workload that alone may call a service.
 const EDGE: &str = "edge";
 
+/// How long the last answers may take to leave and their connections to close, once every RPC has ended. The edge closes its
+/// side at once; only one that is gone takes as long.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// How long the admin listener's own connections may take to close once all else is done.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
@@ -240,7 +243,14 @@ async fn serve_service<S: Service>(config: &S::Config, process: Process) -> anyh
     tokio::pin!(serving, drained);
     tokio::select! {
         failed = &mut serving => failed?,
-        _ = &mut drained => return end(admin).await,
+        clean = &mut drained => {
+            // To the drain an RPC has ended when the transport has taken its last byte; to the edge, when that byte has
+            // arrived. Exiting in between would lose answers of what is done.
+            if clean && let Ok(served) = tokio::time::timeout(CLOSE_GRACE, &mut serving).await {
+                served?;
+            }
+            return end(admin).await;
+        }
     }
     drained.await;
     end(admin).await

@@ -28,6 +28,7 @@ use crate::identity::TlsServer;
 use crate::metrics::Metrics;
 
 mod layer;
+mod refusal;
 mod response;
 
 use layer::Shared;

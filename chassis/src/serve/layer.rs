@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::response::{Ended, ServedBody};
+use super::refusal::{ServeError, deadline_exceeded};
+use super::response::{Ended, Held, ServedBody};
 use crate::call::{Call, CallError};
 use crate::config;
 use crate::deadline::{self, Deadline};
-use crate::drain::{Drain, Guard};
-use crate::error::{Failure, Kind, Violation};
+use crate::drain::Drain;
+use crate::error::Failure;
 use crate::metrics::{Metrics, Red};
 use crate::spans;
 
@@ -100,7 +100,7 @@ where
         match self.shared.admit(&request) {
             Err(status) => Box::pin(std::future::ready(Ok(ended.refuse(&status)))),
             Ok((call, permit)) => {
-                let held = Held { _permit: permit, _guard: self.shared.drain.guard() };
+                let held = Held::new(permit, self.shared.drain.guard());
                 request.extensions_mut().insert(call.clone());
                 let span = span(&call, &rpc);
                 let ended = ended.within(span.clone());
@@ -108,12 +108,6 @@ where
             }
         }
     }
-}
-
-/// What an RPC holds until its last byte.
-pub(super) struct Held {
-    _permit: OwnedSemaphorePermit,
-    _guard: Guard,
 }
 
 async fn handle<F>(handler: F, call: Call, ended: Ended, held: Held) -> Result<Response<Body>, Infallible>
@@ -147,58 +141,4 @@ fn span(call: &Call, rpc: &Arc<str>) -> Span {
         }
     }
     span
-}
-
-/// The status of a call whose budget is spent.
-pub(super) fn deadline_exceeded() -> Status {
-    ServeError::DeadlineExceeded.into_status()
-}
-
-/// What the layer itself refuses.
-#[derive(Debug, thiserror::Error)]
-enum ServeError {
-    #[error("the deadline has passed")]
-    DeadlineExceeded,
-    #[error("too many calls in flight")]
-    TooManyInFlight { max: usize },
-}
-
-impl Failure for ServeError {
-    const DOMAIN: &'static str = "causeway";
-
-    fn kind(&self) -> Kind {
-        match self {
-            Self::DeadlineExceeded => Kind::Timeout,
-            Self::TooManyInFlight { .. } => Kind::Exhausted,
-        }
-    }
-
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
-            Self::TooManyInFlight { .. } => "TOO_MANY_IN_FLIGHT",
-        }
-    }
-
-    fn violations(&self) -> Vec<Violation> {
-        match self {
-            Self::DeadlineExceeded => Vec::new(),
-            Self::TooManyInFlight { max } => {
-                vec![Violation::new("in_flight", format!("at most {max} at once"))]
-            }
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::DeadlineExceeded => None,
-            // Long enough for a batch of calls to end, short enough that a client still waits for it.
-            Self::TooManyInFlight { .. } => Some(Duration::from_millis(200)),
-        }
-    }
-}
-
-/// When an RPC began, for its duration.
-pub(super) fn now() -> Instant {
-    Instant::now()
 }

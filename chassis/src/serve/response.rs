@@ -9,18 +9,32 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::layer::{Held, deadline_exceeded, now};
+use super::refusal::deadline_exceeded;
 use crate::deadline::Deadline;
+use crate::drain::Guard;
 use crate::metrics::Red;
 use crate::spans;
 
 const GRPC_STATUS: &str = "grpc-status";
+
+/// What an RPC holds until its last byte.
+pub(super) struct Held {
+    _permit: OwnedSemaphorePermit,
+    _guard: Guard,
+}
+
+impl Held {
+    pub(super) const fn new(permit: OwnedSemaphorePermit, guard: Guard) -> Self {
+        Self { _permit: permit, _guard: guard }
+    }
+}
 
 /// Records an RPC exactly once: with the status it ended by, or as cancelled when it is dropped before.
 pub(super) struct Ended {
@@ -34,7 +48,7 @@ pub(super) struct Ended {
 impl Ended {
     pub(super) fn begin(red: Red, rpc: Arc<str>) -> Self {
         red.begin();
-        Self { red, rpc, began: now(), code: Code::Cancelled, span: Span::none() }
+        Self { red, rpc, began: Instant::now(), code: Code::Cancelled, span: Span::none() }
     }
 
     /// The span that ends with the RPC.

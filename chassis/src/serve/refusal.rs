@@ -1,0 +1,56 @@
+//! What the layer around the handlers refuses by itself.
+
+use std::time::Duration;
+
+use tonic::Status;
+
+use crate::error::{Failure, Kind, Violation};
+
+/// The status of a call whose budget is spent.
+pub(super) fn deadline_exceeded() -> Status {
+    ServeError::DeadlineExceeded.into_status()
+}
+
+/// What the layer itself refuses.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ServeError {
+    #[error("the deadline has passed")]
+    DeadlineExceeded,
+    #[error("too many calls in flight")]
+    TooManyInFlight { max: usize },
+}
+
+impl Failure for ServeError {
+    const DOMAIN: &'static str = "causeway";
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::DeadlineExceeded => Kind::Timeout,
+            Self::TooManyInFlight { .. } => Kind::Exhausted,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::TooManyInFlight { .. } => "TOO_MANY_IN_FLIGHT",
+        }
+    }
+
+    fn violations(&self) -> Vec<Violation> {
+        match self {
+            Self::DeadlineExceeded => Vec::new(),
+            Self::TooManyInFlight { max } => {
+                vec![Violation::new("in_flight", format!("at most {max} at once"))]
+            }
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::DeadlineExceeded => None,
+            // Long enough for a batch of calls to end, short enough that a client still waits for it.
+            Self::TooManyInFlight { .. } => Some(Duration::from_millis(200)),
+        }
+    }
+}
