@@ -206,7 +206,7 @@ impl Judge {
         row.detail_hash = transfer.detail.as_ref().map(|detail| detail.hash);
         let booked = verdict::Transfer {
             id: row.id,
-            debit: parties[0],
+            debit: Some(parties[0]),
             credit: parties[1],
             amount: transfer.amount.minor_units(),
             currency: transfer.currency,

@@ -122,8 +122,8 @@ pub struct Party {
 pub struct Transfer {
     /// Its id.
     pub id: Uuid,
-    /// Where the money leaves.
-    pub debit: Party,
+    /// Where the money leaves, where the reader may know it: it is the payer's to say.
+    pub debit: Option<Party>,
     /// Where it arrives.
     pub credit: Party,
     /// In minor units.

@@ -325,7 +325,7 @@ pub(super) fn transfer(transfer: &verdict::Transfer) -> pb::Transfer {
     };
     pb::Transfer {
         transfer_id: transfer.id.to_string(),
-        debit_account_id: name(transfer.debit),
+        debit_account_id: transfer.debit.map(name).unwrap_or_default(),
         credit_account_id: name(transfer.credit),
         amount: Some(money(transfer.currency, transfer.amount)),
         state: state.into(),

@@ -75,7 +75,8 @@ impl Store {
         let row = sqlx::query(concat!(
             "SELECT ",
             standing_columns!(),
-            ", EXISTS (SELECT FROM ledger.party p WHERE p.account IN (j.dr, j.cr) AND p.customer = $4) AS own \
+            ", EXISTS (SELECT FROM ledger.party p WHERE p.account = j.dr AND p.customer = $4) AS payer, \
+             EXISTS (SELECT FROM ledger.party p WHERE p.account = j.cr AND p.customer = $4) AS payee \
              FROM ledger.journal j ",
             standing_joins!(),
             "WHERE j.id = $1 AND j.kind IN ($2, $3)"
@@ -88,10 +89,11 @@ impl Store {
         .await
         .map_err(Error::reading)?;
         let row = row.ok_or_else(|| viewer.missing(Resource::Transfer, &id.to_string()))?;
-        if !viewer.sees_all() && !row.try_get("own").map_err(Error::reading)? {
+        let own = |side| row.try_get::<bool, _>(side).map_err(Error::reading);
+        if !viewer.sees_all() && !own("payer")? && !own("payee")? {
             return Err(Error::NotPermitted);
         }
-        transfer(&row).map_err(Error::reading)
+        shown(&row, viewer).map_err(Error::reading)
     }
 
     /// Transfers of one account, or of all accounts of the viewer's customer, newest first, before the one given.
@@ -117,7 +119,8 @@ impl Store {
              (SELECT id FROM ledger.journal WHERE cr = a.no AND kind IN ($4, $5) AND id < $2 ORDER BY id DESC LIMIT $3)) x \
              ORDER BY x.id DESC LIMIT $3) SELECT ",
             standing_columns!(),
-            "FROM page JOIN ledger.journal j ON j.id = page.id ",
+            ", EXISTS (SELECT FROM ledger.party p WHERE p.account = j.dr AND p.customer = $6) AS payer \
+             FROM page JOIN ledger.journal j ON j.id = page.id ",
             standing_joins!(),
             "ORDER BY j.id DESC"
         ))
@@ -126,10 +129,11 @@ impl Store {
         .bind(limit)
         .bind(Kind::Transfer as i16)
         .bind(Kind::Hold as i16)
+        .bind(viewer.customer())
         .fetch_all(&self.pool)
         .await
         .map_err(Error::reading)?;
-        rows.iter().map(transfer).collect::<Result<_, _>>().map_err(Error::reading)
+        rows.iter().map(|row| shown(row, viewer)).collect::<Result<_, _>>().map_err(Error::reading)
     }
 
     async fn own_accounts(&self, viewer: &Viewer) -> Result<Vec<i64>, Error> {
@@ -139,6 +143,14 @@ impl Store {
             .await
             .map_err(Error::reading)
     }
+}
+
+/// A transfer as the viewer may know it. Who is paid learns from the text who has paid, and not from which account.
+fn shown(row: &PgRow, viewer: &Viewer) -> Result<Transfer, sqlx::Error> {
+    let transfer = transfer(row)?;
+    let payer: bool = row.try_get("payer")?;
+    let known = |party: &Party| payer || *viewer == Viewer::Staff || party.purpose.is_house();
+    Ok(Transfer { debit: transfer.debit.filter(known), ..transfer })
 }
 
 fn transfer(row: &PgRow) -> Result<Transfer, sqlx::Error> {
@@ -153,7 +165,7 @@ fn transfer(row: &PgRow) -> Result<Transfer, sqlx::Error> {
     };
     Ok(Transfer {
         id: row.try_get("transfer")?,
-        debit: Party { id: row.try_get("debit_id")?, purpose: purpose(row.try_get("debit_purpose")?)? },
+        debit: Some(Party { id: row.try_get("debit_id")?, purpose: purpose(row.try_get("debit_purpose")?)? }),
         credit: Party { id: row.try_get("credit_id")?, purpose: purpose(row.try_get("credit_purpose")?)? },
         amount: row.try_get("amount")?,
         currency: currency(row.try_get("currency")?)?,
