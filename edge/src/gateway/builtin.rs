@@ -65,6 +65,7 @@ impl Gateway {
         let caller: &Arc<Caller> = &authenticated.caller;
         context.record.caller = Some(Arc::clone(caller));
         access.admit(caller)?;
+        context.share = self.shares.take(caller)?;
         Ok(authenticated)
     }
 }

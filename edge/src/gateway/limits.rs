@@ -79,7 +79,8 @@ impl Shares {
         Arc::new(Self { listener, max, names: RandomState::new(), open: Mutex::default() })
     }
 
-    /// Takes one of the caller's seats. Nobody has none of their own; a service acts for many and is bounded by the listener.
+    /// Takes one of the caller's seats. All who do not say who they are have one share together: they can keep each other out,
+    /// but nobody else. A service acts for many and is bounded by the listener.
     ///
     /// # Errors
     /// When the caller holds them all.
@@ -87,7 +88,8 @@ impl Shares {
         let name = match &caller.principal {
             Principal::Subject(subject) => self.names.hash_one((&subject.issuer, &subject.id)),
             Principal::Partner(partner) => self.names.hash_one(&partner.id),
-            Principal::Anonymous | Principal::Service => return Ok(None),
+            Principal::Anonymous => self.names.hash_one(()),
+            Principal::Service => return Ok(None),
         };
         let mut open = self.open();
         let held = open.entry(name).or_default();
@@ -164,9 +166,10 @@ mod tests {
         assert!(shares.take(&alice).is_ok());
         drop(other);
         assert_eq!(shares.open().len(), 1, "who has nothing open is forgotten");
-        for _ in 0..3 {
-            assert!(shares.take(&caller(Principal::Anonymous)).unwrap().is_none());
-        }
+        let nobody = caller(Principal::Anonymous);
+        let _strangers = (shares.take(&nobody).unwrap(), shares.take(&nobody).unwrap());
+        assert!(shares.take(&nobody).is_err() && shares.take(&bob).is_ok());
+        assert!((0..3).all(|_| shares.take(&caller(Principal::Service)).unwrap().is_none()));
     }
 
     #[test]
