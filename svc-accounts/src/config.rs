@@ -112,9 +112,17 @@ pub struct Bank {
     /// ISO 4217 codes of the currencies in which accounts can be opened; the ledger must know them too.
     #[serde(default = "Bank::currencies")]
     pub currencies: Vec<CurrencyCode>,
+    /// The largest overdraft that one member of staff may grant, in minor units of the account's currency. What may be
+    /// overdrawn is money made by one pair of eyes, where the ledger asks for two.
+    #[serde(default = "Bank::overdraft_limit_max")]
+    pub overdraft_limit_max_minor_units: i64,
 }
 
 impl Bank {
+    const fn overdraft_limit_max() -> i64 {
+        1_000_000
+    }
+
     fn currencies() -> Vec<CurrencyCode> {
         ["EUR", "USD", "GBP", "CHF", "JPY"]
             .into_iter()
@@ -193,6 +201,10 @@ impl ServiceConfig for Config {
     fn check(&self) -> anyhow::Result<()> {
         self.bank.iban_range()?;
         ensure!(!self.bank.currencies.is_empty(), "[bank] currencies must name at least one");
+        ensure!(
+            self.bank.overdraft_limit_max_minor_units >= 0,
+            "[bank] overdraft_limit_max_minor_units must not be negative"
+        );
         ensure!(!self.store.region.is_empty(), "[store] region must not be empty");
         ensure!(!self.store.table.is_empty(), "[store] table must not be empty");
         ensure!(self.store.attempts > 0, "[store] attempts must be at least 1");
@@ -257,6 +269,11 @@ mod tests {
             ("operation_ms = 0", bank, "[store] operation_ms"),
             ("create_table = false", r#"iban_country = "FR""#, "[bank] iban_country, iban_bank_code"),
             ("create_table = false", r#"iban_country = "DE", currencies = []"#, "[bank] currencies"),
+            (
+                "create_table = false",
+                r#"iban_country = "DE", overdraft_limit_max_minor_units = -1"#,
+                "[bank] overdraft_limit_max_minor_units",
+            ),
         ] {
             let error =
                 config(store, bank).check().err().map(|error| format!("{error:#}")).unwrap_or_default();

@@ -73,7 +73,8 @@ impl Service for Accounts {
 
         let ibans = config.bank.iban_range()?;
         let currencies = config.bank.currencies.clone().into();
-        Ok(Self { rpc: Rpc { store, cache, saga, ibans, currencies } })
+        let overdraft_limit_max = config.bank.overdraft_limit_max_minor_units;
+        Ok(Self { rpc: Rpc { store, cache, saga, ibans, currencies, overdraft_limit_max } })
     }
 
     fn routes(&self) -> Routes {

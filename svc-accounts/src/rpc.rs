@@ -43,6 +43,8 @@ pub struct Rpc {
     pub ibans: IbanRange,
     /// The currencies in which accounts can be opened.
     pub currencies: Arc<[CurrencyCode]>,
+    /// The largest overdraft, in minor units.
+    pub overdraft_limit_max: i64,
 }
 
 #[tonic::async_trait]
@@ -97,7 +99,7 @@ impl AccountsService for Rpc {
         request: Request<pb::OpenAccountRequest>,
     ) -> Result<Response<pb::Account>, Status> {
         let call = Call::of(&request)?;
-        let wanted = convert::open_account(request.into_inner(), &self.currencies)?;
+        let wanted = convert::open_account(request.into_inner(), &self.currencies, self.overdraft_limit_max)?;
         let access = Access::of(&call.caller);
         let reach = access.write_customer(wanted.customer_id)?;
         if wanted.overdraft_limit_minor_units > 0 {

@@ -93,18 +93,23 @@ pub fn create_customer(request: pb::CreateCustomerRequest) -> Result<CreateCusto
     }
 }
 
-/// Reads OpenAccount. `currencies` are those that the bank offers.
+/// Reads OpenAccount. `currencies` are those that the bank offers, `overdraft_max` is the largest overdraft.
 pub fn open_account(
     request: pb::OpenAccountRequest,
     currencies: &[CurrencyCode],
+    overdraft_max: i64,
 ) -> Result<OpenAccount, Error> {
     let mut fields = Fields::default();
     let customer_id = fields.take("customer_id", CustomerId::parse(&request.customer_id));
     let request_id = fields.take("request_id", RequestId::parse(&request.request_id));
     let currency = fields.take("currency_code", offered(&request.currency_code, currencies));
     let display_name = fields.take("display_name", AccountName::parse(&request.display_name));
-    let overdraft = Some(request.overdraft_limit_minor_units).filter(|limit| *limit >= 0);
-    let overdraft = fields.take("overdraft_limit_minor_units", overdraft.ok_or("must not be negative"));
+    let overdraft = match request.overdraft_limit_minor_units {
+        limit if limit < 0 => Err("must not be negative".to_owned()),
+        limit if limit > overdraft_max => Err(format!("must be at most {overdraft_max}")),
+        limit => Ok(limit),
+    };
+    let overdraft = fields.take("overdraft_limit_minor_units", overdraft);
     match (customer_id, request_id, currency, display_name, overdraft) {
         (Some(customer_id), Some(request_id), Some(currency), Some(display_name), Some(overdraft)) => {
             let overdraft_limit_minor_units = overdraft;
@@ -253,7 +258,13 @@ mod tests {
         };
         let every =
             ["customer_id", "request_id", "currency_code", "display_name", "overdraft_limit_minor_units"];
-        assert_eq!(fields_of(open_account(wrong, &euro).err()), every);
+        assert_eq!(fields_of(open_account(wrong.clone(), &euro, 500).err()), every);
+        for (limit, valid) in [(-1, false), (0, true), (500, true), (501, false), (i64::MAX, false)] {
+            let mut asked = wrong.clone();
+            asked.overdraft_limit_minor_units = limit;
+            let broken = fields_of(open_account(asked, &euro, 500).err());
+            assert_eq!(!broken.contains(&"overdraft_limit_minor_units".to_owned()), valid, "{limit}");
+        }
 
         let seal = Seal::new(&[7; 32]).expect("long enough");
         let wrong = pb::ListAccountsRequest {
