@@ -4,6 +4,7 @@ pub mod money;
 pub mod proof;
 pub mod render;
 
+use chassis::field;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
@@ -13,8 +14,8 @@ use money::Money;
 /// The longest period.
 const DAYS_MAX: i64 = 366;
 
-/// What the ledger's clock and ours may differ by, and how long a batch that was booked in the period may take to commit.
-/// Before this much time has gone by since the end, an entry may still appear in the period.
+/// What the ledger's clock and ours may differ by. A period that has ended by the ledger's clock is answered whole, however
+/// long its last batch takes to commit; before it has, an entry may still appear in it.
 pub const SETTLING: TimeDelta = TimeDelta::seconds(2);
 
 /// The id of an account: a UUID, or the name of one of the bank's own ("settlement-EUR").
@@ -22,7 +23,11 @@ pub const SETTLING: TimeDelta = TimeDelta::seconds(2);
 pub struct AccountId(String);
 
 impl AccountId {
+    /// Reads an id in any spelling the ledger takes, and keeps the one the ledger answers with: the proof compares them.
     pub fn parse(id: String) -> Result<Self, Fault> {
+        if let Ok(uuid) = field::uuid(&id) {
+            return Ok(Self(uuid.hyphenated().to_string()));
+        }
         match id.len() {
             0 => Err(Fault::Missing),
             1..=64 if id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') => Ok(Self(id)),
@@ -36,7 +41,7 @@ impl AccountId {
 
     /// Whether it is one of the bank's own accounts, which have names and no holder.
     pub fn is_the_banks(&self) -> bool {
-        Uuid::try_parse(&self.0).is_err()
+        field::uuid(&self.0).is_err()
     }
 }
 
@@ -60,7 +65,7 @@ impl Format {
     }
 }
 
-/// From `start` on and before `end`, both in whole microseconds, as the ledger books.
+/// From `start` on and before `end`, both in whole microseconds. The ledger books in whole milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
     start: DateTime<Utc>,
@@ -182,6 +187,8 @@ pub(crate) mod tests {
             let account_id = AccountId::parse(good.into()).unwrap();
             assert_eq!(account_id.is_the_banks(), good.starts_with("settlement"));
         }
+        let shouted = AccountId::parse("01890A5D-AC96-774B-BCCE-B302099A8057".into()).unwrap();
+        assert_eq!(shouted.as_str(), "01890a5d-ac96-774b-bcce-b302099a8057", "one account has one name");
         for bad in ["a b", "a/b", "a\0", "ä"] {
             assert_eq!(AccountId::parse(bad.into()), Err(Fault::NotAnAccount), "{bad:?}");
         }
