@@ -2,7 +2,6 @@
 //! repeated, and statements. Pure: time and ids are arguments, and nothing here knows the contract or MongoDB.
 pub mod access;
 pub mod document;
-pub mod page;
 pub mod request;
 pub mod statement;
 
@@ -17,16 +16,10 @@ pub enum Fault {
     Control,
     #[error("must be printable ASCII without spaces")]
     NotPrintable,
-    #[error("must be a UUID")]
-    NotAUuid,
     #[error("must be a media type, such as application/pdf")]
     NotAMediaType,
     #[error("must be the id of an account")]
     NotAnAccount,
-    #[error("must be between {min} and {max}")]
-    OutOfRange { min: i64, max: i64 },
-    #[error("is not a token of this list")]
-    NotAToken,
     #[error("must be a time in whole microseconds")]
     NotATime,
     #[error("must be after start_time")]

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::domain::access::{Act, Actor};
 use crate::domain::document::{Document, DocumentId};
-use crate::domain::{page, request};
+use crate::domain::request;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::store::{Inserted, Store};
@@ -82,19 +82,15 @@ impl DocsRpc {
         request: pb::ListDocumentsRequest,
     ) -> Result<pb::ListDocumentsResponse, Error> {
         let actor = convert::actor(&call.caller);
-        let asked = convert::list_documents(request, &actor)?;
-        if !actor.may(Act::Read, Some(&asked.customer_id)) {
+        let convert::ListDocuments { customer_id, page } = convert::list_documents(request, &actor)?;
+        if !actor.may(Act::Read, Some(&customer_id)) {
             return Err(Error::NotPermitted);
         }
-        // One more than asked tells whether there is another page.
-        let mut documents = self.store.list(&asked.customer_id, asked.after, asked.size + 1).await?;
-        let more = documents.len() > asked.size.into();
-        documents.truncate(asked.size.into());
-        let last = documents.last().filter(|_| more);
-        Ok(pb::ListDocumentsResponse {
-            next_page_token: last.map(|last| page::token(&asked.customer_id, last.id)).unwrap_or_default(),
-            documents: documents.into_iter().map(convert::document).collect(),
-        })
+        let after = page.after().map(DocumentId);
+        let mut documents = self.store.list(&customer_id, after, page.limit()).await?;
+        let next_page_token = page.cut(&mut documents, |document| document.id.0);
+        let documents = documents.into_iter().map(convert::document).collect();
+        Ok(pb::ListDocumentsResponse { documents, next_page_token })
     }
 }
 

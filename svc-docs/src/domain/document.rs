@@ -1,6 +1,7 @@
 //! A document and its parts. The content lies apart, in a file that never changes: replacing the content means another file.
 use std::borrow::Cow;
 
+use chassis::field::{self, NotAUuid};
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
@@ -19,8 +20,8 @@ const MEDIA_TYPE_BYTES_MAX: usize = 255;
 pub struct DocumentId(pub Uuid);
 
 impl DocumentId {
-    pub fn parse(id: &str) -> Result<Self, Fault> {
-        parse_uuid(id).map(Self)
+    pub fn parse(id: &str) -> Result<Self, NotAUuid> {
+        field::uuid(id).map(Self)
     }
 }
 
@@ -37,17 +38,6 @@ pub struct FileId(pub Uuid);
 impl std::fmt::Display for FileId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.hyphenated().fmt(f)
-    }
-}
-
-/// Only the hyphenated form: an id has one spelling.
-fn parse_uuid(id: &str) -> Result<Uuid, Fault> {
-    if id.is_empty() {
-        return Err(Fault::Missing);
-    }
-    match Uuid::try_parse(id) {
-        Ok(uuid) if id.len() == 36 => Ok(uuid),
-        Ok(_) | Err(_) => Err(Fault::NotAUuid),
     }
 }
 
@@ -166,7 +156,8 @@ impl Document {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::domain::request::{Fingerprint, RequestId};
+    use crate::domain::request::Fingerprint;
+    use chassis::field::RequestId;
     use proptest::prelude::*;
 
     pub(crate) fn sample(owner: &str) -> Document {
@@ -182,7 +173,7 @@ pub(crate) mod tests {
             revision: 1,
             request: Request {
                 scope: "subject:a".into(),
-                id: RequestId::parse("r".into()).unwrap(),
+                id: RequestId::parse("r").unwrap(),
                 body: Fingerprint::default(),
             },
         }
@@ -220,7 +211,7 @@ pub(crate) mod tests {
         fn an_id_has_one_spelling(bits in any::<u128>()) {
             let id = DocumentId(Uuid::from_u128(bits));
             prop_assert_eq!(DocumentId::parse(&id.to_string()), Ok(id));
-            prop_assert_eq!(DocumentId::parse(&id.0.simple().to_string()), Err(Fault::NotAUuid));
+            prop_assert_eq!(DocumentId::parse(&id.0.simple().to_string()), Err(NotAUuid));
         }
 
         #[test]

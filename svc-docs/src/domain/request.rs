@@ -2,28 +2,8 @@
 //! naming the field. The fields are kept as hashes, because a title may be erased while the request id lives on.
 use std::collections::BTreeMap;
 
+use chassis::field::RequestId;
 use sha2::{Digest as _, Sha256};
-
-use super::Fault;
-
-/// The caller's key of a request, 1 to 64 printable ASCII characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestId(String);
-
-impl RequestId {
-    pub fn parse(id: String) -> Result<Self, Fault> {
-        match id.len() {
-            0 => Err(Fault::Missing),
-            length if length > 64 => Err(Fault::TooLong { max: 64 }),
-            _ if id.bytes().all(|b| b.is_ascii_graphic()) => Ok(Self(id)),
-            _ => Err(Fault::NotPrintable),
-        }
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// Who asked, under which key, for what. Scope and id are unique together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,15 +62,5 @@ mod tests {
         for (given, expected) in cases {
             assert_eq!(stored.difference(&given), expected);
         }
-    }
-
-    #[test]
-    fn ids_are_printable() {
-        assert!(RequestId::parse("!~".repeat(32)).is_ok());
-        for (bad, fault) in [("", Fault::Missing), ("a b", Fault::NotPrintable), ("ä", Fault::NotPrintable)]
-        {
-            assert_eq!(RequestId::parse(bad.into()), Err(fault), "{bad:?}");
-        }
-        assert_eq!(RequestId::parse("x".repeat(65)), Err(Fault::TooLong { max: 64 }));
     }
 }

@@ -1,8 +1,12 @@
 //! Between the contract and the domain: `docs.v1` for what is asked and answered, `ledger.v1` and `accounts.v1` for what other
 //! services say. Every fault of a request is found before one is answered, each with the path of its field.
+use std::fmt::Display;
+
 use bytes::Bytes;
 use chassis::call::{Caller, Principal};
 use chassis::error::Violation;
+use chassis::field::RequestId;
+use chassis::page::{Page, Sizes};
 use chrono::{DateTime, Utc};
 use proto::accounts::v1::{BatchGetAccountsRequest, BatchGetAccountsResponse};
 use proto::docs::v1 as pb;
@@ -12,11 +16,13 @@ use proto::ledger::v1 as ledger;
 use crate::domain::Fault;
 use crate::domain::access::Actor;
 use crate::domain::document::{CustomerId, Document, DocumentId, MediaType, Title};
-use crate::domain::page;
-use crate::domain::request::{Fingerprint, Request, RequestId};
+use crate::domain::request::{Fingerprint, Request};
 use crate::domain::statement::money::Money;
 use crate::domain::statement::{AccountId, Entry, Format, Period};
 use crate::error::Error;
+
+/// Documents of one page.
+const DOCUMENT_PAGES: Sizes = Sizes { default: 50, max: 200 };
 
 /// Entries of one page: the most the ledger gives.
 const PAGE_ENTRIES: i32 = 1000;
@@ -31,8 +37,7 @@ pub(super) struct CreateDocument {
 /// A ListDocuments that makes sense.
 pub(super) struct ListDocuments {
     pub(super) customer_id: CustomerId,
-    pub(super) size: u16,
-    pub(super) after: Option<DocumentId>,
+    pub(super) page: Page,
 }
 
 /// A GenerateStatement that makes sense.
@@ -54,7 +59,7 @@ struct Faults(Vec<Violation>);
 
 impl Faults {
     /// Takes the value, or notes what is wrong with the field.
-    fn take<T>(&mut self, field: &str, parsed: Result<T, Fault>) -> Option<T> {
+    fn take<T, E: Display>(&mut self, field: &str, parsed: Result<T, E>) -> Option<T> {
         parsed.map_err(|fault| self.0.push(Violation::new(field, fault.to_string()))).ok()
     }
 
@@ -106,14 +111,17 @@ pub(super) fn list_documents(
     actor: &Actor,
 ) -> Result<ListDocuments, Error> {
     let mut faults = Faults::default();
-    let size = faults.take("page_size", page::size(request.page_size));
-    let Some(customer_id) = faults.take("customer_id", customer(request.customer_id, actor)) else {
-        return Err(faults.refusal());
-    };
-    let after = faults.take("page_token", page::parse_token(&customer_id, &request.page_token));
-    match (size, after) {
-        (Some(size), Some(after)) => Ok(ListDocuments { customer_id, size, after }),
-        _ => Err(faults.refusal()),
+    let customer_id = faults.take("customer_id", customer(request.customer_id, actor));
+    // Without a list there is nothing to hold a token against.
+    let (list, token) = customer_id.as_ref().map_or(("", ""), |id| (id.as_str(), &request.page_token));
+    let question: [&[u8]; 2] = [b"documents", list.as_bytes()];
+    let page = Page::parse(DOCUMENT_PAGES, &question, request.page_size, token);
+    match (customer_id, page) {
+        (Some(customer_id), Ok(page)) => Ok(ListDocuments { customer_id, page }),
+        (_, page) => {
+            faults.0.extend(page.err().unwrap_or_default());
+            Err(faults.refusal())
+        }
     }
 }
 
@@ -185,7 +193,7 @@ pub(super) fn generate_statement(
     Ok(GenerateStatement { request, account_id, period, format })
 }
 
-/// A time in whole microseconds, which is what the ledger counts in, from 1970 to 9999.
+/// A time from 1970 to 9999 in whole microseconds; a finer one would not be kept as it was given.
 fn time(timestamp: Option<prost_types::Timestamp>) -> Result<DateTime<Utc>, Fault> {
     const END_OF_9999: i64 = 253_402_300_799;
     let timestamp = timestamp.ok_or(Fault::Missing)?;
@@ -323,6 +331,9 @@ mod tests {
         let list =
             pb::ListDocumentsRequest { customer_id: "c".into(), page_size: -1, page_token: "x".into() };
         assert_eq!(fields(list_documents(list, &Actor::default())), ["page_size", "page_token"]);
+        let nobodys =
+            pb::ListDocumentsRequest { page_size: -1, page_token: "x".into(), ..Default::default() };
+        assert_eq!(fields(list_documents(nobodys, &Actor::default())), ["customer_id", "page_size"]);
         let statement =
             pb::GenerateStatementRequest { start_time: at(-1, 0), format: 7, ..Default::default() };
         let refused = generate_statement(statement, String::new(), Utc::now());

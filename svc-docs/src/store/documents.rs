@@ -58,14 +58,18 @@ impl Store {
         &self,
         customer_id: &CustomerId,
         after: Option<DocumentId>,
-        limit: u16,
+        limit: usize,
     ) -> Result<Vec<Document>, StoreError> {
         let mut filter = doc! { "customer_id": customer_id.as_str() };
         if let Some(after) = after {
             filter.insert("_id", doc! { "$lt": after.to_string() });
         }
         let page = async {
-            let find = self.documents.find(filter).sort(doc! { "_id": -1 }).limit(limit.into());
+            let find = self
+                .documents
+                .find(filter)
+                .sort(doc! { "_id": -1 })
+                .limit(i64::try_from(limit).unwrap_or(i64::MAX));
             find.await?.try_collect::<Vec<Record>>().await
         };
         self.within(page).await?.into_iter().map(Document::try_from).collect()

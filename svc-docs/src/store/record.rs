@@ -2,6 +2,7 @@
 //! read is parsed again, so that damage shows here and not in an answer.
 use std::collections::BTreeMap;
 
+use chassis::field::RequestId;
 use chrono::{DateTime, Utc};
 use mongodb::bson;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use crate::domain::document::{Content, CustomerId, Document, DocumentId, FileId, MediaType, Title};
-use crate::domain::request::{Fingerprint, Request, RequestId};
+use crate::domain::request::{Fingerprint, Request};
 use crate::domain::statement::money::Money;
 use crate::domain::statement::{AccountId, Format, Period, Statement};
 
