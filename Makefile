@@ -28,6 +28,12 @@ test: bootstrap ## Run every test, end to end included
 	     cargo test --locked --workspace --test mesh; \
 	else cargo test --locked --workspace --no-fail-fast; fi
 
+.PHONY: golden
+golden: bootstrap ## Renew tests/golden after a change that means to change it
+	@cargo build --locked --workspace --bins
+	@cargo test --locked -p e2e --test mesh -- golden || true
+	@for new in tests/golden/*.actual; do [ ! -e "$$new" ] || mv "$$new" "$${new%.actual}"; done
+
 .PHONY: lint
 lint: bootstrap ## Check formatting, clippy, the contract, licences, bans and the crypto provider
 	cargo fmt --all --check
@@ -48,6 +54,11 @@ bench-edge: bootstrap ## Measure the edge beside Envoy, each on a core of its ow
 	@cargo build --locked --release $(BINARIES)
 	@cargo bench --locked --quiet -p e2e --bench edge --no-run
 	@TOKIO_WORKER_THREADS=1 taskset -c 1 cargo bench --locked --quiet -p e2e --bench edge
+
+.PHONY: schemathesis
+schemathesis: bootstrap ## Call a mesh with requests made up from its own OpenAPI document
+	@cargo build --locked --workspace --bins
+	@$(VENV)/python tests/schemathesis/run.py $(TARGET)/debug
 
 .PHONY: k8s-check
 k8s-check: bootstrap ## Render and validate the Kubernetes manifests
