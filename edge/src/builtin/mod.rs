@@ -5,12 +5,14 @@
 mod config;
 mod docs;
 pub mod openapi;
+mod reflection;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 pub use config::{Access, Config};
+pub use reflection::{Reflection, View};
 
 use crate::contract::Contract;
 use crate::transcode::Options;
@@ -22,6 +24,7 @@ pub const OPENAPI: &str = "/openapi.json";
 #[derive(Debug)]
 pub struct Builtin {
     pages: Vec<Page>,
+    reflection: Option<Reflection>,
 }
 
 /// An answer that is the same for everyone who may have it.
@@ -59,7 +62,8 @@ impl Builtin {
                 anyhow::bail!("{} has the path {}, which is built in: see [builtin]", method.path, page.path);
             }
         }
-        Ok(Self { pages })
+        let reflection = config.reflection.enabled.then(|| Reflection::new(contract, &config.reflection));
+        Ok(Self { pages, reflection })
     }
 
     /// The page at a path.
@@ -67,6 +71,13 @@ impl Builtin {
     pub fn page(&self, path: &str) -> Option<&Page> {
         // A handful of texts of different lengths: comparing them costs less than hashing one.
         self.pages.iter().find(|page| *page.path == *path)
+    }
+
+    /// The reflection that a `:path` asks for, and that path.
+    #[must_use]
+    pub fn reflection(&self, path: &str) -> Option<(&Reflection, &'static str)> {
+        let path = reflection::PATHS.into_iter().find(|own| *own == path)?;
+        Some((self.reflection.as_ref()?, path))
     }
 }
 

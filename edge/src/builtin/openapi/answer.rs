@@ -50,14 +50,15 @@ fn success(schemas: &mut Schemas<'_>, binding: &Described<'_>) -> Value {
 
 fn content(schemas: &mut Schemas<'_>, binding: &Described<'_>) -> Value {
     if binding.binding.response_is_http_body() {
-        return json!({"*/*": {"schema": bytes()}});
+        // Whatever they are: OpenAPI 3.1 leaves the schema of bytes out.
+        return json!({"*/*": {}});
     }
     let output = binding.descriptor.output();
     let schema = match find(&output, binding.response_body) {
         Some(field) => schemas.field(&field),
         None => schemas.message(&output),
     };
-    if binding.binding.kind() != BindingKind::ServerStream {
+    if !matches!(binding.binding.kind(), BindingKind::ServerStream | BindingKind::Bidi) {
         return json!({"application/json": {"schema": schema}});
     }
     json!({
@@ -75,11 +76,6 @@ fn content(schemas: &mut Schemas<'_>, binding: &Described<'_>) -> Value {
             "description": "One message an event; a failure on the way is an event named `error`.",
         }},
     })
-}
-
-/// Bytes as they are.
-pub(super) fn bytes() -> Value {
-    json!({"type": "string", "format": "binary"})
 }
 
 /// The failures that are worth a line: what the comment says, and what the edge itself says to anyone.

@@ -23,7 +23,7 @@ use schema::Schemas;
 
 use crate::contract::{Contract, Described};
 use crate::policy::Listener;
-use crate::transcode::{BindingKind, Options};
+use crate::transcode::Options;
 
 /// The names of the security schemes.
 const BEARER: &str = "bearer";
@@ -73,9 +73,7 @@ fn is_shown(binding: &Described<'_>) -> bool {
         binding.binding.http_method(),
         "GET" | "PUT" | "POST" | "DELETE" | "PATCH" | "OPTIONS" | "HEAD" | "TRACE"
     );
-    // Streams of JSON upwards belong to gRPC.
-    let kind = !matches!(binding.binding.kind(), BindingKind::ClientStream | BindingKind::Bidi);
-    verb && kind && binding.method.policy.visible_on(Listener::Public)
+    verb && binding.method.policy.visible_on(Listener::Public)
 }
 
 /// One tag a service.

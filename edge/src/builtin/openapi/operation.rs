@@ -9,6 +9,7 @@ use super::path::Shown;
 use super::schema::Schemas;
 use super::{BEARER, MUTUAL_TLS, answer, comment, describe};
 use crate::contract::{Described, MarkedFields, marks};
+use crate::transcode::BindingKind;
 
 /// The operations so far.
 #[derive(Default)]
@@ -119,10 +120,12 @@ fn security(binding: &Described<'_>) -> Value {
 
 fn body(schemas: &mut Schemas<'_>, binding: &Described<'_>, marks: &MarkedFields) -> Value {
     if binding.binding.request_is_http_body() {
+        // No bytes are bytes too. The format is what generators of clients and pages with a file chooser look for.
+        let bytes = json!({"schema": {"type": "string", "format": "binary"}});
         return json!({
             "description": "The bytes, with their media type.",
-            "required": true,
-            "content": {"application/octet-stream": {"schema": answer::bytes()}, "*/*": {"schema": answer::bytes()}},
+            "required": false,
+            "content": {"application/octet-stream": bytes, "*/*": bytes},
         });
     }
     let input = binding.descriptor.input();
@@ -135,12 +138,18 @@ fn body(schemas: &mut Schemas<'_>, binding: &Described<'_>, marks: &MarkedFields
         }
     };
     // Every field may come with its default by being left out, but a body of which nothing is left but what a header may say
-    // is the only one that a client would leave out.
+    // is the only one that a client would leave out whole.
     let said_elsewhere = |name: &str| {
         let marked = [&marks.request_id, &marks.etag, &marks.resume_position];
         marked.into_iter().any(|mark| mark.as_deref() == Some(name))
             || binding.template.variables().iter().any(|variable| variable.field == name)
     };
+    if matches!(binding.binding.kind(), BindingKind::ClientStream | BindingKind::Bidi) {
+        return json!({"required": true, "content": {
+            "application/json": {"schema": {"type": "array", "items": schema}},
+            "application/x-ndjson": {"schema": schema},
+        }});
+    }
     let required = binding.body != "*" || !input.fields().all(|field| said_elsewhere(field.name()));
     json!({"required": required, "content": {"application/json": {"schema": schema}}})
 }

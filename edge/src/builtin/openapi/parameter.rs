@@ -1,6 +1,6 @@
 //! The parameters of an operation: what of the request message the path, the query and the headers fill, and in which spelling.
 
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{FieldDescriptor, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::describe;
@@ -136,10 +136,7 @@ impl Parameters<'_, '_> {
 pub(super) fn find(message: &MessageDescriptor, path: &str) -> Option<FieldDescriptor> {
     match path.split_once('.') {
         None => message.get_field_by_name(path),
-        Some((head, rest)) => match message.get_field_by_name(head)?.kind() {
-            Kind::Message(next) => find(&next, rest),
-            _ => None,
-        },
+        Some((head, rest)) => find(message.get_field_by_name(head)?.kind().as_message()?, rest),
     }
 }
 

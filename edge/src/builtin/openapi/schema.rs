@@ -142,11 +142,13 @@ impl<'a> Schemas<'a> {
 
     /// One value.
     fn kind(&mut self, kind: &Kind) -> Value {
-        match kind {
-            Kind::Message(message) => self.message(message),
-            Kind::Enum(values) => self.enumeration(values),
-            scalar => well_known::scalar(scalar).unwrap_or_default(),
+        if let Some(message) = kind.as_message() {
+            return self.message(message);
         }
+        if let Some(values) = kind.as_enum() {
+            return self.enumeration(values);
+        }
+        well_known::scalar(kind).unwrap_or_default()
     }
 
     fn enumeration(&mut self, values: &EnumDescriptor) -> Value {
