@@ -8,6 +8,7 @@ mod builtin;
 mod grpc;
 mod limits;
 mod record;
+mod reflection;
 mod refuse;
 
 use std::sync::Arc;
@@ -129,7 +130,11 @@ impl Gateway {
             return Err(Error::MethodNotAllowed { allow: "POST".to_owned() }.into());
         }
         let method = snapshot.contract.by_grpc_path(header.uri.path()).filter(|method| self.shows(method));
-        let method = method.ok_or(Error::UnknownMethod)?;
+        let Some(method) = method else {
+            let (reflection, path) =
+                snapshot.builtin.reflection(header.uri.path()).ok_or(Error::UnknownMethod)?;
+            return self.serve_reflection(session, context, reflection, path).await;
+        };
         let call = self.admit(snapshot, method, session, context).await?;
         grpc::relay(session, &call, &mut context.record).await
     }
@@ -146,12 +151,12 @@ impl Gateway {
         }
         // Cheap, the text is shared; the route borrows from it while the session is written to.
         let uri = header.uri.clone();
-        let matched = snapshot.contract.route(&header.method, uri.path()).map_err(Error::from)?;
-        if !self.shows(matched.method) {
         // Pages are for people and their browsers, who come in here.
         if let (Listener::Public, Some(page)) = (self.listener, snapshot.builtin.page(uri.path())) {
             return self.serve_page(session, context, page).await;
         }
+        let matched = snapshot.contract.route(&header.method, uri.path()).map_err(Error::from)?;
+        if !self.shows(matched.method) {
             return Err(Error::UnknownPath.into());
         }
         context.record.template = Some(Arc::clone(matched.binding.template()));

@@ -8,6 +8,7 @@ mod collector;
 mod drain;
 mod grpc;
 mod messages;
+mod reflection;
 mod refusals;
 mod rest;
 mod streams;
