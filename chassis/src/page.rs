@@ -60,6 +60,12 @@ impl Page {
         self.after
     }
 
+    /// How many rows the page has at most.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.size
+    }
+
     /// How many rows to read: one more than the page has, to know whether another page follows.
     #[must_use]
     pub const fn limit(&self) -> usize {
@@ -75,7 +81,9 @@ impl Page {
         rows.last().map(|last| self.token(id(last))).unwrap_or_default()
     }
 
-    fn token(&self, last: Uuid) -> String {
+    /// The token of the page behind the row `last`.
+    #[must_use]
+    pub fn token(&self, last: Uuid) -> String {
         URL_SAFE_NO_PAD.encode([&[VERSION], self.question.as_slice(), last.as_bytes()].concat())
     }
 }

@@ -2,7 +2,6 @@
 //! must look like is in [`convert`]; what the rules are, in the domain.
 
 mod convert;
-mod page;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,8 +207,8 @@ impl LedgerService for Rpc {
             }
             .into());
         }
-        let mut transfers =
-            self.store.transfers(&viewer, list.account.as_ref(), list.page.after, list.page.limit()).await?;
+        let (after, limit) = (list.page.after(), convert::limit(&list.page));
+        let mut transfers = self.store.transfers(&viewer, list.account.as_ref(), after, limit).await?;
         let next_page_token = list.page.cut(&mut transfers, |transfer: &verdict::Transfer| transfer.id);
         let transfers = transfers.iter().map(convert::transfer).collect();
         Ok(Response::new(pb::ListTransfersResponse { transfers, next_page_token }))

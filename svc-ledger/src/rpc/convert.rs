@@ -1,12 +1,15 @@
 //! Between the contract's messages and the domain: the only file that sees both. Parsing collects every violated field before it
 //! refuses, so that a caller can mend a request in one go.
 
+use std::fmt::Display;
+
 use chassis::error::Violation;
+use chassis::field::{self, RequestId};
+use chassis::page::{Page, Sizes};
 use prost_types::Timestamp;
 use proto::ledger::v1 as pb;
 use uuid::Uuid;
 
-use super::page::{Page, PageError, Sizes};
 use crate::domain::account::{Account, Amount, Purpose, display_name, house_id};
 use crate::domain::command::{Action, Detail, Open, Request, Resolution, Resolve, Transfer};
 use crate::domain::currency::Currency;
@@ -16,7 +19,6 @@ use crate::error::Error;
 use crate::store::read::{Balance, Entry, Heading, Named, Window};
 
 const REFERENCE_CHARACTERS_MAX: usize = 140;
-const REQUEST_ID_BYTES_MAX: usize = 64;
 const CUSTOMERS_MAX: usize = 10;
 const CUSTOMER_ID_BYTES_MAX: usize = 64;
 const TRANSFER_PAGES: Sizes = Sizes { default: 50, max: 500 };
@@ -40,6 +42,11 @@ impl Violations {
         self.0.push(Violation::new(field, description));
     }
 
+    /// The value, or what is wrong with the field it should have come from.
+    fn take<T, E: Display>(&mut self, field: &str, parsed: Result<T, E>) -> Option<T> {
+        parsed.map_err(|why| self.add(field, &why.to_string())).ok()
+    }
+
     /// The value, or a violation of the field it should have come from.
     fn need<T>(&mut self, field: &str, description: &str, value: Option<T>) -> Option<T> {
         if value.is_none() {
@@ -59,21 +66,14 @@ impl Violations {
 
 // -- parsing -------------------------------------------------------------------------------------------------------------------
 
-/// A UUID in its canonical form, so that one account has one spelling.
-fn uuid(text: &str) -> Option<Uuid> {
-    if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
-}
-
 fn account_id(violations: &mut Violations, field: &str, text: &str) -> Option<Uuid> {
-    let id = uuid(text).or_else(|| house_id(text));
+    let id = field::uuid(text).ok().or_else(|| house_id(text));
     violations.need(field, "must be a UUID or the name of one of the bank's own accounts", id)
 }
 
 fn key(violations: &mut Violations, scope: Scope, request_id: String) -> Option<Key> {
-    let printable = request_id.bytes().all(|byte| byte.is_ascii_graphic());
-    let fits = (1..=REQUEST_ID_BYTES_MAX).contains(&request_id.len());
-    let key = (printable && fits).then_some(Key { scope, request_id });
-    violations.need("request_id", "must be 1 to 64 printable ASCII characters", key)
+    let request_id = violations.take("request_id", RequestId::parse(request_id))?;
+    Some(Key { scope, request_id: request_id.into() })
 }
 
 /// A name one of whose characters could be mistaken for another's end, or that no text column takes, is refused.
@@ -84,7 +84,7 @@ fn is_plain(text: &str) -> bool {
 /// What CreateLedgerAccount asks for.
 pub(super) fn open(request: &pb::CreateLedgerAccountRequest, offered: &[Currency]) -> Result<Open, Error> {
     let mut violations = Violations::default();
-    let id = violations.need("account_id", "must be a UUID", uuid(&request.account_id));
+    let id = violations.take("account_id", field::uuid(&request.account_id));
     let currency = Currency::parse(&request.currency_code).filter(|currency| offered.contains(currency));
     let currency =
         violations.need("currency_code", "must be an ISO 4217 currency that this bank offers", currency);
@@ -172,7 +172,7 @@ pub(super) fn resolve(
     let mut violations = Violations::default();
     let named =
         Names { request_id: request_id.clone(), transfer: transfer_id.to_owned(), ..Names::default() };
-    let transfer = violations.need("transfer_id", "must be a UUID", uuid(transfer_id));
+    let transfer = violations.take("transfer_id", field::uuid(transfer_id));
     let key = key(&mut violations, scope, request_id);
     let (Some(transfer), Some(key)) = (transfer, key) else { return Err(violations.error()) };
     let body = BodyHash::new(resolution.operation(), &key, &[transfer.as_bytes()]);
@@ -181,7 +181,7 @@ pub(super) fn resolve(
 
 /// What GetTransfer names.
 pub(super) fn transfer_id(text: &str) -> Result<Uuid, Error> {
-    uuid(text).ok_or_else(|| Error::Invalid(vec![Violation::new("transfer_id", "must be a UUID")]))
+    field::uuid(text).map_err(|why| Error::Invalid(vec![Violation::new("transfer_id", why.to_string())]))
 }
 
 /// The error of a list without the account it must name.
@@ -221,14 +221,12 @@ fn page(
     size: i32,
     token: &str,
 ) -> Option<Page> {
-    match Page::parse(sizes, filters, size, token) {
-        Ok(page) => return Some(page),
-        Err(PageError::Size) => violations.add("page_size", "must not be negative"),
-        Err(PageError::Token) => {
-            violations.add("page_token", "must be the token of the same list with the same filters")
-        }
-    }
-    None
+    Page::parse(sizes, filters, size, token).map_err(|wrong| violations.0.extend(wrong)).ok()
+}
+
+/// As the store counts.
+pub(super) fn limit(page: &Page) -> i64 {
+    i64::try_from(page.limit()).unwrap_or(i64::MAX)
 }
 
 /// What ListTransfers asks for.
@@ -271,7 +269,7 @@ pub(super) struct ListEntries {
 
 impl ListEntries {
     pub(super) fn window(&self) -> Window {
-        Window { from: self.from, until: self.until, after: self.page.after, limit: self.page.limit() }
+        Window { from: self.from, until: self.until, after: self.page.after(), limit: limit(&self.page) }
     }
 }
 
