@@ -11,7 +11,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -21,6 +21,9 @@ use super::source::{Reader, Source, SourceError};
 /// How long a request waits for an early fetch. Shorter than most budgets: a slow issuer turns away tokens of new keys, it does
 /// not hold requests.
 const WAIT: Duration = Duration::from_secs(3);
+/// How many requests wait for it at once. Whoever makes up key ids must not fill the edge while an issuer is slow; the tokens of
+/// a new key are known to all as soon as the fetch is done.
+const WAITING_MAX: usize = 64;
 
 /// The keys of one issuer, kept fresh until dropped.
 pub struct Keys {
@@ -33,6 +36,7 @@ struct Shared {
     round: watch::Sender<Round>,
     ask: Notify,
     cooldown: Duration,
+    waiting: Semaphore,
 }
 
 /// The keys at a moment.
@@ -99,6 +103,7 @@ impl Keys {
             round: watch::Sender::default(),
             ask: Notify::new(),
             cooldown: Duration::from_secs(source.cooldown_s),
+            waiting: Semaphore::new(WAITING_MAX),
         });
         let running = CancellationToken::new();
         let refresh = Refresh {
@@ -134,8 +139,9 @@ impl Keys {
     }
 
     /// Asks for an early fetch and waits for it, or for the one that is running. False at once during the cool-down: the keys
-    /// are then as fresh as they may be.
+    /// are then as fresh as they may be. False at once, too, when enough others wait.
     pub async fn refetched(&self) -> bool {
+        let Ok(_place) = self.shared.waiting.try_acquire() else { return false };
         let mut round = self.shared.round.subscribe();
         let seen = *round.borrow_and_update();
         if !seen.running {
