@@ -34,6 +34,9 @@ pub const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accep
 /// The budget of a REST call, in seconds with an optional fraction, as Google's APIs and Vanguard read it.
 pub const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
 
+/// The host a REST request was sent to, for services that build links.
+pub const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
 /// The prefix of every name the edge keeps for itself, in both directions.
 pub const OWN_PREFIX: &str = "causeway-";
 
@@ -46,7 +49,7 @@ pub const HOPS_MAX: u32 = 4;
 pub enum Wire {
     /// gRPC or gRPC-Web: metadata are headers.
     Grpc,
-    /// JSON over HTTP: no `grpc-*` name means anything.
+    /// JSON over HTTP: of the `grpc-*` names only `grpc-timeout` means anything.
     Rest,
 }
 
@@ -60,7 +63,7 @@ pub fn upstream(
     received: &Received,
     left: Duration,
 ) -> HeaderMap {
-    // Nine stamps and a handful of passed names: one allocation of the map's two tables.
+    // Ten stamps and a handful of passed names: one allocation of the map's two tables.
     let mut to = HeaderMap::with_capacity(16);
     pass.copy(from, &mut to);
     match wire {
@@ -75,6 +78,9 @@ pub fn upstream(
         Wire::Rest => {
             to.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         }
+    }
+    if let Some(host) = &received.host {
+        to.insert(FORWARDED_HOST, host.clone());
     }
     to.insert(TE, HeaderValue::from_static("trailers"));
     to.insert(CALLER, caller.clone());

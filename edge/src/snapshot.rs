@@ -52,7 +52,9 @@ impl Snapshot {
             contract,
             builtin,
             limits: config.limits.clone(),
-            request_headers: Pass::new(&config.headers.request).context("headers.request")?,
+            request_headers: Pass::new(&config.headers.request)
+                .context("headers.request")?
+                .with_gateway_names(config.transcoding.grpc_gateway),
             response_headers: Pass::new(&config.headers.response).context("headers.response")?,
             paths,
         })

@@ -76,7 +76,8 @@ pub struct Admin {
     pub listen: SocketAddr,
 }
 
-/// `[headers]`: names that pass besides those the edge knows. Empty by default: the contract is in the messages.
+/// `[headers]`: names that pass besides those the edge knows, or `*` for all but those that belong to the edge, the connection
+/// or credentials. Empty by default: the contract is in the messages.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Headers {

@@ -45,12 +45,15 @@ impl Gateway {
         session: &Session,
         context: &mut Context,
     ) -> Result<Call, Error> {
-        let headers = &session.req_header().headers;
+        let header = session.req_header();
+        let headers = &header.headers;
         let record = &mut context.record;
         record.method = Some(Arc::clone(method));
         let sampled = rand::random_range(0..1_000_000) < self.shared.sample_per_million;
         let fresh = TraceContext { sampled, ..TraceContext::root() };
-        let received = headers::read(headers, self.listener, record.wire, fresh, uuid::Uuid::now_v7());
+        let authority = header.uri.authority().map(|authority| authority.as_str());
+        let id = uuid::Uuid::now_v7();
+        let received = headers::read(headers, authority, self.listener, record.wire, fresh, id);
         if let Ok(received) = &received {
             record.received(received);
         }

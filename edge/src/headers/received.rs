@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use chassis::trace::TraceContext;
+use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
 use uuid::Uuid;
 
@@ -23,6 +24,8 @@ pub struct Received {
     pub trace: Trace,
     /// The budget asked for, if any.
     pub timeout: Option<Duration>,
+    /// The host that a REST request was sent to. A gRPC call needs none: it names its service.
+    pub host: Option<HeaderValue>,
 }
 
 /// Why a request cannot be understood or may go no further.
@@ -37,9 +40,10 @@ pub enum Refusal {
 }
 
 /// Reads the header. `fresh` becomes the edge's span, and the trace of a call that has none; `id` the transaction id of a call
-/// from outside.
+/// from outside. `authority` is the request's, where its header has no `host`.
 pub fn read(
     headers: &HeaderMap,
+    authority: Option<&str>,
     listener: Listener,
     wire: Wire,
     fresh: TraceContext,
@@ -57,6 +61,10 @@ pub fn read(
         transaction_id: carried.unwrap_or_else(|| new_id(id)),
         trace: Trace::of(headers, listener, fresh),
         timeout: timeout::asked(headers, wire)?,
+        host: match wire {
+            Wire::Grpc => None,
+            Wire::Rest => host(headers, authority),
+        },
     })
 }
 
@@ -82,6 +90,11 @@ fn transaction_id(headers: &HeaderMap) -> Result<Option<HeaderValue>, Refusal> {
     } else {
         Err(MALFORMED)
     }
+}
+
+fn host(headers: &HeaderMap, authority: Option<&str>) -> Option<HeaderValue> {
+    let named = || headers.get(HOST).filter(|host| host.to_str().is_ok()).cloned();
+    authority.and_then(|authority| HeaderValue::from_str(authority).ok()).or_else(named)
 }
 
 fn new_id(id: Uuid) -> HeaderValue {

@@ -19,12 +19,12 @@ fn map(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 fn received(listener: Listener, wire: Wire, pairs: &[(&str, &str)]) -> Result<Received, Refusal> {
-    read(&map(pairs), listener, wire, FRESH, Uuid::nil())
+    read(&map(pairs), None, listener, wire, FRESH, Uuid::nil())
 }
 
 fn sent(wire: Wire, pass: &Pass, pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     let from = map(pairs);
-    let received = read(&from, Listener::Public, wire, FRESH, Uuid::nil()).unwrap();
+    let received = read(&from, None, Listener::Public, wire, FRESH, Uuid::nil()).unwrap();
     let caller = HeaderValue::from_static("edge-says");
     let to = upstream(&from, wire, pass, &caller, &received, Duration::from_secs(5));
     let mut pairs: Vec<_> =
@@ -217,11 +217,14 @@ fn transaction_ids_that_could_forge_a_log_line_are_refused() {
 }
 
 #[test]
-fn each_wire_has_its_own_way_to_ask_for_time() {
-    let both = [("grpc-timeout", "2S"), ("x-server-timeout", "3.5")];
+fn the_shorter_wish_counts_of_those_a_wire_knows() {
+    let both = [("grpc-timeout", "2S"), ("x-server-timeout", "1.5")];
     let ask = |wire| received(Listener::Public, wire, &both).unwrap().timeout;
     assert_eq!(ask(Wire::Grpc), Some(Duration::from_secs(2)));
-    assert_eq!(ask(Wire::Rest), Some(Duration::from_millis(3500)));
+    assert_eq!(ask(Wire::Rest), Some(Duration::from_millis(1500)));
+    let shorter = [("grpc-timeout", "1S"), ("x-server-timeout", "1.5")];
+    let asked = received(Listener::Public, Wire::Rest, &shorter).unwrap().timeout;
+    assert_eq!(asked, Some(Duration::from_secs(1)));
     assert_eq!(received(Listener::Public, Wire::Grpc, &[]).unwrap().timeout, None);
     assert_eq!(
         received(Listener::Public, Wire::Grpc, &[("grpc-timeout", "soon")]).unwrap_err(),
@@ -230,7 +233,49 @@ fn each_wire_has_its_own_way_to_ask_for_time() {
     assert!(
         received(Listener::Public, Wire::Grpc, &[("grpc-timeout", "1S"), ("grpc-timeout", "9S")]).is_err()
     );
-    assert!(received(Listener::Public, Wire::Rest, &[("grpc-timeout", "soon")]).is_ok());
+    assert!(received(Listener::Public, Wire::Rest, &[("grpc-timeout", "soon")]).is_err());
+    assert!(received(Listener::Public, Wire::Grpc, &[("x-server-timeout", "soon")]).is_ok());
+}
+
+#[test]
+fn a_star_lets_everything_pass_but_what_may_not_be_listed() {
+    let claims = [
+        ("accept-language", "de"),
+        ("authorization", "Bearer x"),
+        ("cookie", "a=b"),
+        ("causeway-caller", "me"),
+        ("causeway_caller", "me"),
+        ("x-forwarded-for", "1.2.3.4"),
+        ("grpc-status", "0"),
+        ("grpc-metadata-x", "1"),
+        ("grpc-metadata-causeway-caller", "me"),
+        ("grpc-metadata-cookie", "me"),
+        ("te", "gzip"),
+    ];
+    let with = |names: &[&str], gateway| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let sent = sent(Wire::Rest, &Pass::new(&names).unwrap().with_gateway_names(gateway), &claims);
+        let stamps = stamps();
+        sent.into_iter().filter(|pair| !stamps.contains(pair)).map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    assert_eq!(with(&["*"], false), ["accept-language"]);
+    assert_eq!(with(&["*"], true), ["accept-language", "x"]);
+    assert_eq!(with(&["x"], true), ["x"]);
+    assert_eq!(with(&["accept-language"], true), ["accept-language"]);
+}
+
+#[test]
+fn a_service_hears_which_host_a_rest_request_was_sent_to() {
+    let from = map(&[("host", "api.example")]);
+    let host =
+        |authority, wire| read(&from, authority, Listener::Public, wire, FRESH, Uuid::nil()).unwrap().host;
+    assert_eq!(host(None, Wire::Rest).unwrap(), "api.example");
+    assert_eq!(host(Some("other.example:8443"), Wire::Rest).unwrap(), "other.example:8443");
+    assert_eq!(host(Some("other.example"), Wire::Grpc), None);
+    assert!(
+        sent(Wire::Rest, &Pass::default(), &[("host", "h")])
+            .contains(&("x-forwarded-host".into(), "h".into()))
+    );
 }
 
 #[test]

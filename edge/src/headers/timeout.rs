@@ -1,27 +1,31 @@
-//! How long a caller says it will wait: `grpc-timeout` over gRPC, `x-server-timeout` over REST, where `grpc-*` names mean
-//! nothing. A malformed wish is refused, not ignored: the caller would wait for less than it believes.
+//! How long a caller says it will wait: `grpc-timeout`, and over REST also `x-server-timeout`; the shorter counts. A malformed wish is refused, not ignored: the caller would wait for less than it believes.
 
 use std::time::Duration;
 
 use chassis::deadline;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{GRPC_TIMEOUT, Refusal, SERVER_TIMEOUT, Wire, single};
 
 /// What the caller asked for, if anything.
 pub fn asked(headers: &HeaderMap, wire: Wire) -> Result<Option<Duration>, Refusal> {
-    let (name, header) = match wire {
-        Wire::Grpc => (GRPC_TIMEOUT, "grpc-timeout"),
-        Wire::Rest => (SERVER_TIMEOUT, "x-server-timeout"),
+    let grpc = read(headers, &GRPC_TIMEOUT, "grpc-timeout", deadline::parse)?;
+    let rest = match wire {
+        Wire::Grpc => None,
+        Wire::Rest => read(headers, &SERVER_TIMEOUT, "x-server-timeout", seconds)?,
     };
+    Ok([grpc, rest].into_iter().flatten().min())
+}
+
+fn read(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    header: &'static str,
+    parse: impl Fn(&str) -> Option<Duration>,
+) -> Result<Option<Duration>, Refusal> {
     let malformed = Refusal::Malformed { header };
-    let Some(value) = single(headers, &name).map_err(|_| malformed)? else { return Ok(None) };
-    let text = value.to_str().map_err(|_| malformed)?;
-    let timeout = match wire {
-        Wire::Grpc => deadline::parse(text),
-        Wire::Rest => seconds(text),
-    };
-    timeout.map(Some).ok_or(malformed)
+    let Some(value) = single(headers, name).map_err(|_| malformed)? else { return Ok(None) };
+    value.to_str().ok().and_then(parse).map(Some).ok_or(malformed)
 }
 
 /// `grpc-timeout` for the upstream.

@@ -14,8 +14,8 @@ use tonic::Code;
 
 use crate::error::Error;
 use crate::gateway::{Call, code};
-use crate::transcode::decode_bin;
 use crate::transcode::frame::{PREFIX_BYTES, Prefix};
+use crate::transcode::{Failed, decode_bin, http_status_of};
 use crate::upstream::{StreamError, UpstreamStream};
 
 /// How a call ended, in the upstream's words.
@@ -153,6 +153,16 @@ impl Answer {
 }
 
 impl Status {
+    /// The same for whoever prints it.
+    pub(super) fn failed(&self) -> Failed<'_> {
+        Failed {
+            http_status: http_status_of(self.code as u32),
+            grpc_code: self.code as u32,
+            message: &self.message,
+            details: self.details.as_deref(),
+        }
+    }
+
     /// The status in trailers, or in the header of an answer that is nothing but its status.
     fn read(headers: &HeaderMap) -> Option<Self> {
         let number = headers.get("grpc-status")?;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER,
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Method as Verb};
@@ -13,10 +13,9 @@ use tonic::Code;
 
 use super::Target;
 use super::answer::Status;
-use crate::error::Error;
 use crate::gateway::{Call, Record};
 use crate::headers;
-use crate::transcode::{Failed, http_status_of, retry_after, status_json};
+use crate::transcode::{http_status_of, retry_after, status_json};
 
 /// The header of a success, without its length: what every answer carries, and what the upstream may add.
 pub(super) fn success(
@@ -47,6 +46,8 @@ pub(super) fn bytes(
     let content_type = if content_type.is_empty() { "application/octet-stream" } else { content_type };
     let mut header = success(status, content_type, upstream, call)?;
     header.insert_header(CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox")?;
+    // Followed as a link, they are saved and not shown.
+    header.insert_header(CONTENT_DISPOSITION, "attachment")?;
     Ok(header)
 }
 
@@ -99,38 +100,17 @@ pub(super) async fn write_failure(
     record.ended(status.code);
     let http_status = http_status_of(status.code as u32);
     let mut body = Vec::with_capacity(256);
-    print_failure(target, status, &mut body);
+    status_json(&status.failed(), Some(target.binding.types()), &mut body);
     let mut header = ResponseHeader::build_no_case(http_status, Some(6))?;
     header.insert_header(CONTENT_TYPE, "application/json")?;
     header.insert_header(CACHE_CONTROL, "no-store")?;
+    header.insert_header(X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     if status.code == Code::Unauthenticated {
-        header.insert_header(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")?;
+        // The edge has found the token good: what the service minds is not the edge's to guess.
+        header.insert_header(WWW_AUTHENTICATE, "Bearer")?;
     }
     if let Some(after) = status.details.as_deref().and_then(retry_after) {
         header.insert_header(RETRY_AFTER, after.as_secs_f64().ceil().max(1.0).to_string())?;
     }
     write(session, call, Box::new(header), body.into()).await
-}
-
-/// An upstream's failure as one JSON object.
-pub(super) fn print_failure(target: &Target<'_>, status: &Status, out: &mut Vec<u8>) {
-    let failed = Failed {
-        http_status: http_status_of(status.code as u32),
-        grpc_code: status.code as u32,
-        message: &status.message,
-        details: status.details.as_deref(),
-    };
-    status_json(&failed, Some(target.binding.types()), out);
-}
-
-/// A refusal of the edge as one JSON object, for an answer that has begun.
-pub(super) fn print_refusal(error: &Error, record: &Record, out: &mut Vec<u8>) {
-    let status = error.status(record.transaction_id());
-    let failed = Failed {
-        http_status: error.http_status(),
-        grpc_code: status.code() as u32,
-        message: status.message(),
-        details: Some(status.details()),
-    };
-    status_json(&failed, None, out);
 }

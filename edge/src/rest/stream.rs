@@ -17,6 +17,7 @@ use super::exchange::Exchange;
 use super::{Target, reply};
 use crate::error::Error;
 use crate::gateway::{Call, Ended, Record};
+use crate::transcode::{Failed, Types, status_flat, status_json};
 
 /// Messages that have arrived together leave together, up to this many bytes: one write instead of many.
 const GATHER_BYTES: usize = 16 * 1024;
@@ -28,11 +29,22 @@ enum Framing {
     Array,
     /// One message a line.
     Lines,
+    /// One message a line, wrapped as grpc-gateway does.
+    Wrapped,
     /// Server-sent events.
     Events,
 }
 
 impl Framing {
+    /// What the request's `Accept` asks for, in the forms of the binding.
+    fn of(session: &Session, target: &Target<'_>) -> Self {
+        let accept = session.req_header().headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+        match Self::chosen(accept.unwrap_or_default()) {
+            Self::Array | Self::Lines if target.binding.grpc_gateway() => Self::Wrapped,
+            framing => framing,
+        }
+    }
+
     /// By the `Accept` header; without a word of ours in it, an array, for that is JSON.
     fn chosen(accept: &str) -> Self {
         for range in accept.split(',') {
@@ -48,7 +60,7 @@ impl Framing {
 
     const fn content_type(self) -> &'static str {
         match self {
-            Self::Array => "application/json",
+            Self::Array | Self::Wrapped => "application/json",
             Self::Lines => "application/x-ndjson",
             Self::Events => "text/event-stream",
         }
@@ -60,6 +72,7 @@ impl Framing {
             Self::Array if first => b"[",
             Self::Array => b",",
             Self::Lines => b"",
+            Self::Wrapped => b"{\"result\":",
             Self::Events => b"data: ",
         }
     }
@@ -68,6 +81,7 @@ impl Framing {
         match self {
             Self::Array => b"",
             Self::Lines => b"\n",
+            Self::Wrapped => b"}\n",
             Self::Events => b"\n\n",
         }
     }
@@ -77,17 +91,26 @@ impl Framing {
         match self {
             Self::Array if empty => b"[]",
             Self::Array => b"]",
-            Self::Lines | Self::Events => b"",
+            Self::Lines | Self::Wrapped | Self::Events => b"",
         }
     }
 
-    /// What stands before an error record; none where there is no room for one.
-    const fn error(self) -> Option<&'static [u8]> {
+    /// Appends an error record. Returns whether there is room for one.
+    fn put_error(self, failed: &Failed<'_>, types: Option<&Types>, out: &mut Vec<u8>) -> bool {
         match self {
-            Self::Array => None,
-            Self::Lines => Some(b""),
-            Self::Events => Some(b"event: error\ndata: "),
+            Self::Array => return false,
+            Self::Lines => status_json(failed, types, out),
+            Self::Wrapped => {
+                out.extend_from_slice(b"{\"error\":");
+                status_flat(failed, types, out);
+            }
+            Self::Events => {
+                out.extend_from_slice(b"event: error\ndata: ");
+                status_json(failed, types, out);
+            }
         }
+        out.extend_from_slice(self.after());
+        true
     }
 }
 
@@ -98,9 +121,7 @@ pub(super) async fn serve_messages(
     target: &Target<'_>,
     record: &mut Record,
 ) -> Result<(), Ended> {
-    let accept =
-        session.req_header().headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let framing = Framing::chosen(accept);
+    let framing = Framing::of(session, target);
     let mut exchange = Exchange::begin(session, call, target, record).await?;
     let mut started = false;
     loop {
@@ -145,10 +166,10 @@ pub(super) async fn serve_messages(
         }
         return finish(session, Bytes::from_static(framing.end(!started))).await;
     }
-    let Some(before) = framing.error() else { return Err(cut(record)) };
-    let mut out = before.to_vec();
-    reply::print_failure(target, &status, &mut out);
-    out.extend_from_slice(framing.after());
+    let mut out = Vec::new();
+    if !framing.put_error(&status.failed(), Some(target.binding.types()), &mut out) {
+        return Err(cut(record));
+    }
     finish(session, out.into()).await
 }
 
@@ -271,10 +292,17 @@ async fn fail(
     error: Error,
 ) -> Result<(), Ended> {
     record.refused(&error);
-    let Some(before) = framing.error() else { return Err(cut(record)) };
-    let mut out = before.to_vec();
-    reply::print_refusal(&error, record, &mut out);
-    out.extend_from_slice(framing.after());
+    let mut out = Vec::new();
+    let status = error.status(record.transaction_id());
+    let failed = Failed {
+        http_status: error.http_status(),
+        grpc_code: status.code() as u32,
+        message: status.message(),
+        details: Some(status.details()),
+    };
+    if !framing.put_error(&failed, None, &mut out) {
+        return Err(cut(record));
+    }
     finish(session, out.into()).await
 }
 

@@ -81,6 +81,12 @@ impl Binding {
         self.raw_response
     }
 
+    /// Whether streams have the form that grpc-gateway gives them.
+    #[must_use]
+    pub fn grpc_gateway(&self) -> bool {
+        self.options.grpc_gateway
+    }
+
     /// The types of the binding's descriptor set, for error details.
     #[must_use]
     pub fn types(&self) -> &Types {

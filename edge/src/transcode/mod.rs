@@ -30,7 +30,7 @@ pub use binding::Binding;
 pub use compile::{Looks, Marks, Source};
 pub use error::{RequestError, ResponseError, Violation};
 pub use split::{Part, Splitter};
-pub use status::{Failed, code_name, decode_bin, http_status_of, retry_after, status_json};
+pub use status::{Failed, code_name, decode_bin, http_status_of, retry_after, status_flat, status_json};
 pub use types::{MessageId, Types};
 
 use crate::route::Variables;
@@ -56,6 +56,9 @@ pub struct Options {
     pub print_enum_numbers: bool,
     /// Fields are printed under their proto names.
     pub print_proto_names: bool,
+    /// What clients of grpc-gateway expect: `Grpc-Metadata-<name>` for the header `<name>`, and for streams
+    /// `{"result": <message>}` or `{"error": <google.rpc.Status>}` a line, under `application/json`.
+    pub grpc_gateway: bool,
 }
 
 impl Default for Options {
@@ -68,6 +71,7 @@ impl Default for Options {
             case_insensitive_enums: false,
             print_enum_numbers: false,
             print_proto_names: false,
+            grpc_gateway: false,
         }
     }
 }

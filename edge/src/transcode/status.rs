@@ -76,7 +76,22 @@ pub fn status_json(failed: &Failed<'_>, types: Option<&Types>, out: &mut Vec<u8>
     out.extend_from_slice(itoa::Buffer::new().format(failed.http_status).as_bytes());
     out.extend_from_slice(b",\"status\":\"");
     out.extend_from_slice(code_name(failed.grpc_code).as_bytes());
-    out.extend_from_slice(b"\",\"message\":");
+    out.push(b'"');
+    put_text(failed, types, out);
+    out.extend_from_slice(b"}}");
+}
+
+/// Appends `{"code", "message", "details"}`: a `google.rpc.Status` as it is, its code the number of gRPC.
+pub fn status_flat(failed: &Failed<'_>, types: Option<&Types>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"code\":");
+    out.extend_from_slice(itoa::Buffer::new().format(failed.grpc_code).as_bytes());
+    put_text(failed, types, out);
+    out.push(b'}');
+}
+
+/// Appends the message and the details, which both forms share.
+fn put_text(failed: &Failed<'_>, types: Option<&Types>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"message\":");
     put_string(out, failed.message);
     out.extend_from_slice(b",\"details\":[");
     let start = out.len();
@@ -90,7 +105,7 @@ pub fn status_json(failed: &Failed<'_>, types: Option<&Types>, out: &mut Vec<u8>
             out.truncate(before);
         }
     }
-    out.extend_from_slice(b"]}}");
+    out.push(b']');
 }
 
 fn put_detail(detail: &[u8], types: Option<&Types>, out: &mut Vec<u8>) -> Result<(), ResponseError> {

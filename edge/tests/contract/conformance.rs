@@ -1,6 +1,6 @@
 //! The conformance cases, called directly: routing, request messages, response bodies, refusals and error bodies. Cases about
 //! headers, limits, framing and what an upstream may do wrong need a data path; they are listed and counted, so that none is
-//! skipped in silence.
+//! skipped in silence. `tests/serve/conformance` sends those and every other call through the edge.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use serde_json::{Value, json};
 
 use super::support;
+use crate::cases::{self, body_of, expectation, generate, path_of, same};
 
 /// Cases of which nothing can be seen without listeners and an upstream.
 const DATA_PATH: &[&str] = &[
@@ -25,25 +26,11 @@ const DATA_PATH: &[&str] = &[
     "ST-023", "ST-025", "ST-026", "ST-028", "ST-029", "ST-032",
 ];
 
-/// Our rule where it replaces `expect`.
-fn expectation(case: &Value) -> Value {
-    let id = case["id"].as_str().unwrap();
-    match id {
-        "PM-017" => json!({ "route": null }),
-        "RQ-011" | "RQ-014" | "RQ-020" | "RQ-071" => json!({ "http_status": 400 }),
-        "RS-003" => json!({ "http_status": 200, "body_json": {
-            "name": "", "leaf": { "label": "", "amount": "0", "active": false, "color": "COLOR_UNSPECIFIED" },
-            "leaves": [], "tags": {}, "depth": 0, "quotes": [] } }),
-        _ => case["expect"].clone(),
-    }
-}
-
 #[test]
 fn every_case_without_a_data_path_passes() {
     let mut failures = Vec::new();
     let mut passed = 0;
-    for line in support::cases().lines() {
-        let case: Value = serde_json::from_str(line).unwrap();
+    for case in cases::cases() {
         let id = case["id"].as_str().unwrap();
         if DATA_PATH.contains(&id) {
             continue;
@@ -324,33 +311,6 @@ fn rule_of(method: &Value, template: &Value) -> HttpRule {
     }
 }
 
-fn path_of(http: &Value) -> String {
-    if let Some(path) = http["path"].as_str() {
-        return path.to_owned();
-    }
-    let generator = &http["path_gen"];
-    let text = |key: &str| generator[key].as_str().unwrap();
-    [text("prefix"), &text("repeat").repeat(generator["count"].as_u64().unwrap() as usize), text("suffix")]
-        .concat()
-}
-
-fn body_of(http: &Value) -> Vec<u8> {
-    if let Some(body) = http["body_base64"].as_str() {
-        return transcode::decode_bin(body.as_bytes()).unwrap();
-    }
-    match http.get("body_gen") {
-        Some(generator) => generate(generator),
-        None => http["body"].as_str().unwrap_or_default().as_bytes().to_vec(),
-    }
-}
-
-/// A JSON object with one field, a string of the given length.
-fn generate(generator: &Value) -> Vec<u8> {
-    let bytes = generator["bytes"].as_u64().unwrap() as usize;
-    let text: String = generator["repeat"].as_str().unwrap().chars().cycle().take(bytes).collect();
-    json!({ generator["field"].as_str().unwrap(): text }).to_string().into_bytes()
-}
-
 fn message(name: &str) -> MessageDescriptor {
     support::pool().get_message_by_name(name).unwrap()
 }
@@ -383,8 +343,4 @@ fn json_of(message: &DynamicMessage, case: &Value) -> Value {
         json["updateMask"] = json!(paths);
     }
     json
-}
-
-fn same<T: std::fmt::Debug + PartialEq>(what: &str, got: &T, expected: &T) -> Result<(), String> {
-    if got == expected { Ok(()) } else { Err(format!("{what} is {got:?}, expected {expected:?}")) }
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "../shared/cases.rs"]
+mod cases;
 mod conformance;
 mod openapi;
 mod own_contract;

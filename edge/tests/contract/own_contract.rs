@@ -181,7 +181,10 @@ fn a_created_resource_has_status_location_and_etag() {
     binding.decode_response(&bytes, &mut out).unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
-        r#"{"documentId":"d/1 ü","sizeBytes":"5","createTime":"1970-01-01T00:00:00.005Z","etag":"7"}"#
+        concat!(
+            r#"{"documentId":"d/1 ü","customerId":"","title":"","contentType":"","sizeBytes":"5","sha256":"","#,
+            r#""createTime":"1970-01-01T00:00:00.005Z","etag":"7"}"#
+        )
     );
     assert_eq!(binding.location(b""), None);
     assert_eq!(binding.etag(b""), None);

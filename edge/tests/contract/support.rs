@@ -1,6 +1,6 @@
 //! What the tests share: compiled schemas, contracts made of a few rules, and requests.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use edge::contract::{
@@ -11,23 +11,14 @@ use edge::route::{self, Variables};
 use edge::transcode::{self, RestRequest};
 use prost_reflect::DescriptorPool;
 
+use crate::cases::{self, repository};
+
 pub const SERVICE: &str = "edgeconf.v1.Conformance";
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-pub fn cases() -> String {
-    std::fs::read_to_string(repository().join("tests/conformance/cases.jsonl")).unwrap()
-}
 
 /// The schema of the cases, with the error details in it.
 pub fn schema() -> &'static [u8] {
     static SCHEMA: OnceLock<Vec<u8>> = OnceLock::new();
-    SCHEMA.get_or_init(|| {
-        let root = repository();
-        compile(&[root.join("tests/conformance"), root.join("proto")], "conformance.proto")
-    })
+    SCHEMA.get_or_init(cases::compile_schema)
 }
 
 pub fn pool() -> &'static DescriptorPool {

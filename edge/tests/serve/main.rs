@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its fixtures too")]
 
 mod builtin;
+#[path = "../shared/cases.rs"]
+mod cases;
 mod client;
 mod collector;
+mod conformance;
 mod drain;
 mod grpc;
 mod messages;
