@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 use crate::cache::Cache;
 use crate::clock;
 use crate::domain::{
-    Account, AccountId, AccountState, CurrencyCode, Customer, CustomerId, IbanRange, Listing, StateRevision,
+    Account, AccountId, AccountState, CurrencyCode, Customer, CustomerId, IbanRange, StateRevision,
 };
 use crate::error::Error;
 use crate::saga::Saga;
@@ -82,14 +82,13 @@ impl AccountsService for Rpc {
         request: Request<pb::ListCustomersRequest>,
     ) -> Result<Response<pb::ListCustomersResponse>, Status> {
         let call = Call::of(&request)?;
-        let request = request.into_inner();
-        let (listing, seal) = (Listing::Customers, self.store.seal());
-        let (size, after) = convert::page(listing, seal, request.page_size, &request.page_token)?;
+        let page = convert::list_customers(request.get_ref())?;
         Access::of(&call.caller).read_any()?;
-        let (customers, more) = self.store.list_customers(after.map(CustomerId::new), size).await?;
+        let after = page.after().map(CustomerId::new);
+        let (customers, more) = self.store.list_customers(after, page.size()).await?;
         let last = customers.last().filter(|_| more);
         Ok(Response::new(pb::ListCustomersResponse {
-            next_page_token: last.map(|last| listing.token(seal, last.id.bytes())).unwrap_or_default(),
+            next_page_token: last.map(|last| page.token(last.id.uuid())).unwrap_or_default(),
             customers: customers.iter().map(convert::customer).collect(),
         }))
     }
@@ -140,18 +139,16 @@ impl AccountsService for Rpc {
         request: Request<pb::ListAccountsRequest>,
     ) -> Result<Response<pb::ListAccountsResponse>, Status> {
         let call = Call::of(&request)?;
-        let request = request.into_inner();
-        let seal = self.store.seal();
-        let (customer, size, after) = convert::list_accounts(&request, seal)?;
+        let (customer, page) = convert::list_accounts(request.get_ref())?;
         let reach = Access::of(&call.caller).read_customer(customer)?;
-        let (accounts, more) = self.store.list_accounts(customer, after, size).await?;
+        let after = page.after().map(AccountId::new);
+        let (accounts, more) = self.store.list_accounts(customer, after, page.size()).await?;
         if accounts.is_empty() && self.store.customer(customer).await?.is_none() {
             return Err(reach.no_customer(customer).into());
         }
         let last = accounts.last().filter(|_| more);
-        let token = last.map(|last| Listing::AccountsOf(customer).token(seal, last.id.bytes()));
         Ok(Response::new(pb::ListAccountsResponse {
-            next_page_token: token.unwrap_or_default(),
+            next_page_token: last.map(|last| page.token(last.id.uuid())).unwrap_or_default(),
             accounts: accounts.iter().map(convert::account).collect(),
         }))
     }

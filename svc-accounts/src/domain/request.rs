@@ -4,31 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use chassis::field::RequestId;
+
 use super::Seal;
 use super::seal::Purpose;
-
-/// Why a text is no request id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must have 1 to 64 printable ASCII characters")]
-pub struct InvalidRequestId;
-
-/// A caller's key for one write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestId(String);
-
-impl RequestId {
-    /// In bytes.
-    pub const BYTES_MAX: usize = 64;
-
-    /// Reads a key: 1 to 64 bytes from `!` to `~`.
-    pub fn parse(text: &str) -> Result<Self, InvalidRequestId> {
-        let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
-        if text.is_empty() || text.len() > Self::BYTES_MAX || !printable {
-            return Err(InvalidRequestId);
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
 
 /// One write as its idempotency record knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +36,7 @@ impl Request {
         rpc: &'static str,
         fields: &[(&'static str, &[u8])],
     ) -> Self {
-        let key = seal.mark(Purpose::Request, &[scope.as_bytes(), id.0.as_bytes()]);
+        let key = seal.mark(Purpose::Request, &[scope.as_bytes(), id.as_str().as_bytes()]);
         let mark = |(name, value): &(&'static str, &[u8])| {
             // Bound to the key: equal bodies of different requests do not show in the table.
             (*name, seal.mark(Purpose::Field, &[key.as_bytes(), name.as_bytes(), value]))
@@ -94,24 +73,6 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_key_is_1_to_64_printable_ascii_characters() {
-        let longest = "x".repeat(64);
-        for (text, valid) in [
-            ("a", true),
-            ("!~", true),
-            (longest.as_str(), true),
-            ("", false),
-            (&"x".repeat(65), false),
-            ("a b", false),
-            ("a\n", false),
-            ("\u{7f}", false),
-            ("é", false),
-        ] {
-            assert_eq!(RequestId::parse(text).is_ok(), valid, "{text:?}");
-        }
-    }
 
     fn request(scope: &str, rpc: &'static str, email: &str) -> Request {
         let seal = Seal::new(&[7; 32]).expect("long enough");

@@ -1,7 +1,6 @@
-//! Keyed marks: what stands in the table or in a client's hands in the place of what must not be read or forged there.
-//! An email address, a request's scope and its body become marks, because a plain digest of an address is found by
-//! guessing; a page token carries one, because the position inside it decides what is read. One key, one mark space for
-//! each purpose. The key is never changed alone: every email and every request would become unknown.
+//! Keyed marks: what stands in the table in the place of what must not be read there. An email address, a request's scope
+//! and its body become marks, because a plain digest of an address is found by guessing. One key, one mark space for each
+//! purpose. The key is never changed alone: every email and every request would become unknown.
 
 use std::fmt;
 
@@ -24,8 +23,6 @@ pub enum Purpose {
     Request,
     /// A field of a request's body, to notice a changed one.
     Field,
-    /// A page token, bound to its list.
-    Page,
 }
 
 impl Purpose {
@@ -34,7 +31,6 @@ impl Purpose {
             Self::Email => b"causeway/accounts/email",
             Self::Request => b"causeway/accounts/request",
             Self::Field => b"causeway/accounts/field",
-            Self::Page => b"causeway/accounts/page",
         }
     }
 }
@@ -58,17 +54,6 @@ impl Seal {
     /// A mark as text: 43 characters of base64url.
     pub fn mark(&self, purpose: Purpose, parts: &[&[u8]]) -> String {
         URL_SAFE_NO_PAD.encode(self.keyed(purpose, parts).finalize().into_bytes())
-    }
-
-    /// The first `N` bytes of a mark, for what a client carries. `N` is at most 32.
-    pub fn tag<const N: usize>(&self, purpose: Purpose, parts: &[&[u8]]) -> [u8; N] {
-        let mark = self.keyed(purpose, parts).finalize().into_bytes();
-        std::array::from_fn(|i| mark[i])
-    }
-
-    /// Whether `tag` is the beginning of the mark; takes the same time whichever byte differs.
-    pub fn verifies(&self, purpose: Purpose, parts: &[&[u8]], tag: &[u8]) -> bool {
-        self.keyed(purpose, parts).verify_truncated_left(tag).is_ok()
     }
 
     /// Each part goes in with its length, so that no two lists of parts read the same.
@@ -108,14 +93,5 @@ mod tests {
         assert_ne!(mark, seal.mark(Purpose::Request, &[b"a", b"bc"]));
         let other = Seal::new(&[8; 32]).expect("long enough");
         assert_ne!(mark, other.mark(Purpose::Email, &[b"a", b"bc"]));
-    }
-
-    #[test]
-    fn a_tag_verifies_only_what_it_covers() {
-        let seal = Seal::new(&[7; 32]).expect("long enough");
-        let tag: [u8; 16] = seal.tag(Purpose::Page, &[b"list", b"position"]);
-        assert!(seal.verifies(Purpose::Page, &[b"list", b"position"], &tag));
-        assert!(!seal.verifies(Purpose::Page, &[b"list", b"elsewhere"], &tag));
-        assert!(!seal.verifies(Purpose::Page, &[b"list", b"position"], b""), "an absent tag proves nothing");
     }
 }

@@ -4,15 +4,18 @@
 use std::fmt::Display;
 
 use chassis::Violation;
+use chassis::field::RequestId;
+use chassis::page::{Page, Sizes};
 use proto::accounts::v1 as pb;
-use uuid::Uuid;
 
-use crate::domain::page::InvalidPage;
 use crate::domain::{
     Account, AccountId, AccountName, AccountState, CurrencyCode, Customer, CustomerId, CustomerName, Email,
-    Listing, PageSize, Request, RequestId, Seal, UnixMillis,
+    Request, Seal, UnixMillis,
 };
 use crate::error::Error;
+
+/// Pages of every list.
+const PAGES: Sizes = Sizes { default: 50, max: 200 };
 
 /// The most accounts that can be asked for at once.
 const BATCH_MAX: usize = 100;
@@ -82,7 +85,7 @@ impl OpenAccount {
 /// Reads CreateCustomer.
 pub fn create_customer(request: pb::CreateCustomerRequest) -> Result<CreateCustomer, Error> {
     let mut fields = Fields::default();
-    let request_id = fields.take("request_id", RequestId::parse(&request.request_id));
+    let request_id = fields.take("request_id", RequestId::parse(request.request_id));
     let display_name = fields.take("display_name", CustomerName::parse(&request.display_name));
     let email = fields.take("email", Email::parse(&request.email));
     match (request_id, display_name, email) {
@@ -101,7 +104,7 @@ pub fn open_account(
 ) -> Result<OpenAccount, Error> {
     let mut fields = Fields::default();
     let customer_id = fields.take("customer_id", CustomerId::parse(&request.customer_id));
-    let request_id = fields.take("request_id", RequestId::parse(&request.request_id));
+    let request_id = fields.take("request_id", RequestId::parse(request.request_id));
     let currency = fields.take("currency_code", offered(&request.currency_code, currencies));
     let display_name = fields.take("display_name", AccountName::parse(&request.display_name));
     let overdraft = match request.overdraft_limit_minor_units {
@@ -138,44 +141,25 @@ pub fn account_id(field: &str, text: &str) -> Result<AccountId, Error> {
     AccountId::parse(text).map_err(|error| Error::invalid(field, error))
 }
 
-/// Reads which page of a list is wanted, and after which record it begins.
-pub fn page(
-    listing: Listing,
-    seal: &Seal,
-    size: i32,
-    token: &str,
-) -> Result<(PageSize, Option<Uuid>), Error> {
-    let mut fields = Fields::default();
-    page_fields(&mut fields, Some(listing), seal, size, token).ok_or_else(|| fields.refused())
+/// Reads ListCustomers.
+pub fn list_customers(request: &pb::ListCustomersRequest) -> Result<Page, Error> {
+    Page::parse(PAGES, &[b"customers"], request.page_size, &request.page_token).map_err(Error::Invalid)
 }
 
 /// Reads ListAccounts.
-pub fn list_accounts(
-    request: &pb::ListAccountsRequest,
-    seal: &Seal,
-) -> Result<(CustomerId, PageSize, Option<AccountId>), Error> {
+pub fn list_accounts(request: &pb::ListAccountsRequest) -> Result<(CustomerId, Page), Error> {
     let mut fields = Fields::default();
     let customer = fields.take("customer_id", CustomerId::parse(&request.customer_id));
-    let listing = customer.map(Listing::AccountsOf);
-    let page = page_fields(&mut fields, listing, seal, request.page_size, &request.page_token);
+    // Without a list there is nothing to hold a token against; the list's own field is at fault then.
+    let (list, token) = customer.as_ref().map_or(([0; 16], ""), |id| (*id.bytes(), &request.page_token));
+    let page = Page::parse(PAGES, &[b"accounts", &list], request.page_size, token);
     match (customer, page) {
-        (Some(customer), Some((size, after))) => Ok((customer, size, after.map(AccountId::new))),
-        _ => Err(fields.refused()),
+        (Some(customer), Ok(page)) => Ok((customer, page)),
+        (_, page) => {
+            fields.0.extend(page.err().unwrap_or_default());
+            Err(fields.refused())
+        }
     }
-}
-
-/// Without a list there is nothing to hold a token against; the list's own field is at fault then.
-fn page_fields(
-    fields: &mut Fields,
-    listing: Option<Listing>,
-    seal: &Seal,
-    size: i32,
-    token: &str,
-) -> Option<(PageSize, Option<Uuid>)> {
-    let size = fields.take("page_size", PageSize::parse(size));
-    let position = listing.map_or(Ok::<_, InvalidPage>(None), |listing| listing.position(seal, token));
-    let position = fields.take("page_token", position);
-    Some((size?, position?))
 }
 
 /// Reads BatchGetAccounts.
@@ -232,6 +216,8 @@ fn timestamp(time: UnixMillis) -> prost_types::Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn fields_of(error: Option<Error>) -> Vec<String> {
@@ -266,13 +252,12 @@ mod tests {
             assert_eq!(!broken.contains(&"overdraft_limit_minor_units".to_owned()), valid, "{limit}");
         }
 
-        let seal = Seal::new(&[7; 32]).expect("long enough");
         let wrong = pb::ListAccountsRequest {
             customer_id: Uuid::from_u128(1).to_string(),
             page_size: -1,
             page_token: "made up".into(),
         };
-        assert_eq!(fields_of(list_accounts(&wrong, &seal).err()), ["page_size", "page_token"]);
+        assert_eq!(fields_of(list_accounts(&wrong).err()), ["page_size", "page_token"]);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use super::query::Range;
 use super::request;
 use super::transact::Written;
 use crate::domain::{
-    Account, AccountId, AccountName, AccountState, CurrencyCode, CustomerId, Iban, PageSize, Request,
-    StateRevision, UnixMillis,
+    Account, AccountId, AccountName, AccountState, CurrencyCode, CustomerId, Iban, Request, StateRevision,
+    UnixMillis,
 };
 use crate::error::Error;
 
@@ -85,13 +85,13 @@ impl Store {
         &self,
         customer: CustomerId,
         after: Option<AccountId>,
-        size: PageSize,
+        limit: usize,
     ) -> Result<(Vec<Account>, bool), Error> {
         let range = Range {
             partition: Key::customer(customer).partition,
             prefix: Some(ACCOUNT_PREFIX),
             after: after.map(|account| Key::account_held(customer, account)),
-            limit: size.get(),
+            limit,
         };
         let (held, more) = self.range(range).await?;
         let id = |item| Reader(item).sort_id(ACCOUNT_PREFIX, AccountId::parse);

@@ -8,7 +8,7 @@ use super::key::{CUSTOMER_PREFIX, CUSTOMERS, Key};
 use super::query::Range;
 use super::request;
 use super::transact::Written;
-use crate::domain::{Customer, CustomerId, CustomerName, Email, PageSize, Request, UnixMillis};
+use crate::domain::{Customer, CustomerId, CustomerName, Email, Request, UnixMillis};
 use crate::error::Error;
 
 /// What became of a request for a customer.
@@ -50,13 +50,13 @@ impl Store {
     pub async fn list_customers(
         &self,
         after: Option<CustomerId>,
-        size: PageSize,
+        limit: usize,
     ) -> Result<(Vec<Customer>, bool), Error> {
         let range = Range {
             partition: CUSTOMERS.to_owned(),
             prefix: Some(CUSTOMER_PREFIX),
             after: after.map(Key::customer_listed),
-            limit: size.get(),
+            limit,
         };
         let (listed, more) = self.range(range).await?;
         let id = |item| Reader(item).sort_id(CUSTOMER_PREFIX, CustomerId::parse);

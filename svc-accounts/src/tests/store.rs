@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use chassis::field::RequestId;
 use futures::future::join_all;
 use proto::accounts::v1::accounts_service_server::AccountsService as _;
 use tonic::Code;
@@ -11,7 +12,7 @@ use super::place::{Place, Process, eventually, new_account, new_customer, owner,
 use crate::clock;
 use crate::domain::{
     Account, AccountId, AccountName, AccountState, CurrencyCode, Customer, CustomerId, CustomerName, Email,
-    Iban, IbanRange, PageSize, Request, RequestId, StateRevision,
+    Iban, IbanRange, Request, StateRevision,
 };
 use crate::error::Error;
 use crate::store::{Created, Opened, Store};
@@ -113,19 +114,18 @@ async fn lists_are_in_order_of_ids_and_complete() {
     let expect: Vec<CustomerId> = customers.iter().map(|customer| customer.id).collect();
     assert!(expect.is_sorted(), "ids are in order of creation");
     for size in [1_000, 105, 104, 50, 7] {
-        let size = PageSize::parse(size).expect("valid");
         let (mut listed, mut after) = (Vec::new(), None);
         loop {
             let (page, more) = store.list_customers(after, size).await.expect("read");
-            assert!(page.len() <= size.get());
+            assert!(page.len() <= size);
             listed.extend(page.iter().map(|customer| customer.id));
             after = listed.last().copied();
             if !more {
                 break;
             }
-            assert_eq!(page.len(), size.get(), "only the last page is short");
+            assert_eq!(page.len(), size, "only the last page is short");
         }
-        assert_eq!(listed, expect, "{size:?}");
+        assert_eq!(listed, expect, "{size}");
     }
 
     let (holder, other) = (customers[0].id, customers[1].id);
@@ -137,12 +137,11 @@ async fn lists_are_in_order_of_ids_and_complete() {
             Opened::New
         );
     }
-    let two = PageSize::parse(2).expect("valid");
-    let (first, more) = store.list_accounts(holder, None, two).await.expect("read");
+    let (first, more) = store.list_accounts(holder, None, 2).await.expect("read");
     assert_eq!((first.as_slice(), more), (&accounts[..2], true));
-    let (last, more) = store.list_accounts(holder, Some(accounts[2].id), two).await.expect("read");
+    let (last, more) = store.list_accounts(holder, Some(accounts[2].id), 2).await.expect("read");
     assert_eq!((last.as_slice(), more), (&accounts[3..], false));
-    assert_eq!(store.list_accounts(other, None, two).await.expect("read"), (Vec::new(), false));
+    assert_eq!(store.list_accounts(other, None, 2).await.expect("read"), (Vec::new(), false));
 }
 
 #[tokio::test]
