@@ -5,10 +5,9 @@ use bytes::Bytes;
 
 use super::{Access, Page};
 
-/// What the page may do: its own scripts and styles, and calls to its own origin. The viewer draws its icons from `data:` and
-/// writes styles into elements.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// What the page may do: its own scripts and styles, and calls to its own origin. The viewer draws its icons from `data:`.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const HTML: &[u8] = include_bytes!("../../assets/docs/index.html");
 const START: &[u8] = include_bytes!("../../assets/docs/start.js");

@@ -81,25 +81,30 @@ fn content(schemas: &mut Schemas<'_>, binding: &Described<'_>) -> Value {
 /// The failures that are worth a line: what the comment says, and what the edge itself says to anyone.
 fn failures(binding: &Described<'_>, comment: &str) -> BTreeMap<u16, Vec<String>> {
     let mut failures = comment::errors(comment);
-    let mut own = |status: u16, text: &str| failures.entry(status).or_default().push(text.to_owned());
-    own(
-        400,
-        "INVALID_ARGUMENT (the path, the query or the body is not what this operation takes; every violation is named)",
-    );
+    let mut own = |status: u16, code: &str, why: &str| {
+        let reasons = failures.entry(status).or_default();
+        // The code alone says less than what follows here.
+        reasons.retain(|reason| reason != code);
+        reasons.push(format!("{code} ({why})"));
+    };
+    own(400, "INVALID_ARGUMENT", "not what this operation takes; every violation is named");
     if !binding.method.policy.allow.anonymous {
-        own(401, "UNAUTHENTICATED (no credentials, or not good ones)");
-        own(403, "PERMISSION_DENIED (the credentials lack the scope)");
+        own(401, "UNAUTHENTICATED", "no credentials, or not good ones");
+        own(403, "PERMISSION_DENIED", "the credentials lack the scope");
     }
-    own(429, "RESOURCE_EXHAUSTED (too many requests)");
-    own(503, "UNAVAILABLE (the service cannot be reached)");
+    own(429, "RESOURCE_EXHAUSTED", "too many requests");
+    own(503, "UNAVAILABLE", "the service cannot be reached");
     failures
 }
 
 fn failure(status: u16, reasons: &[String]) -> Value {
-    let mut failure = json!({
-        "description": reasons.join("; "),
-        "content": {"application/json": {"schema": reference()}},
-    });
+    let mut content = json!({"schema": reference()});
+    let code = reasons.iter().find_map(|reason| comment::code(reason));
+    if let (Some(code), Some(content)) = (code, content.as_object_mut()) {
+        let example = json!({"error": {"code": status, "status": code, "message": "why", "details": []}});
+        content.insert("example".to_owned(), example);
+    }
+    let mut failure = json!({"description": lines(reasons), "content": {"application/json": content}});
     let header = match status {
         401 => Some(("WWW-Authenticate", header("The challenge of RFC 6750."))),
         429 | 503 => Some(("Retry-After", header("Seconds until another try is worth it."))),
@@ -109,6 +114,14 @@ fn failure(status: u16, reasons: &[String]) -> Value {
         failure.insert("headers".to_owned(), json!({(name): value}));
     }
     failure
+}
+
+/// One reason as it is, several as a list.
+fn lines(reasons: &[String]) -> String {
+    match reasons {
+        [one] => one.clone(),
+        several => several.iter().map(|reason| format!("- {reason}")).collect::<Vec<_>>().join("\n"),
+    }
 }
 
 fn header(description: &str) -> Value {
@@ -141,15 +154,5 @@ pub(super) fn error_schema() -> Value {
             "required": ["code", "status", "message", "details"],
         }},
         "required": ["error"],
-        "examples": [{"error": {
-            "code": 400,
-            "status": "INVALID_ARGUMENT",
-            "message": "the request is invalid",
-            "details": [{
-                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-                "reason": "INVALID_REQUEST",
-                "domain": "edge.v1",
-            }],
-        }}],
     })
 }

@@ -1,7 +1,7 @@
 //! What the contract's authors wrote beside their declarations, found by file and place; and what an RPC's comment promises of
 //! its errors. A set compiled without source info has no comments, and the document then has no descriptions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use prost_reflect::FileDescriptor;
 
@@ -85,22 +85,22 @@ fn clauses(text: &str) -> Vec<String> {
     clauses.iter().map(|clause| clause.trim().to_owned()).filter(|clause| !clause.is_empty()).collect()
 }
 
-/// The HTTP statuses of the codes in a clause, those in parentheses left out.
-fn statuses(clause: &str) -> Vec<u16> {
-    let mut statuses = Vec::new();
-    for (index, part) in clause.split(['(', ')']).enumerate() {
-        if index % 2 == 1 {
-            continue;
-        }
-        let words = part.split(|letter: char| !letter.is_ascii_uppercase() && letter != '_');
-        for code in words.filter_map(|word| (1..=16).find(|code| code_name(*code) == word)) {
-            let status = http_status_of(code);
-            if !statuses.contains(&status) {
-                statuses.push(status);
-            }
-        }
-    }
-    statuses
+/// The first gRPC code of a clause.
+pub(super) fn code(clause: &str) -> Option<&'static str> {
+    codes(clause).first().map(|code| code_name(*code))
+}
+
+/// The HTTP statuses of the codes in a clause.
+fn statuses(clause: &str) -> BTreeSet<u16> {
+    codes(clause).into_iter().map(http_status_of).collect()
+}
+
+/// The codes in a clause, those in parentheses left out.
+fn codes(clause: &str) -> Vec<u32> {
+    let outside = clause.split(['(', ')']).step_by(2);
+    let words =
+        outside.flat_map(|part| part.split(|letter: char| !letter.is_ascii_uppercase() && letter != '_'));
+    words.filter_map(|word| (1..=16).find(|code| code_name(*code) == word)).collect()
 }
 
 #[cfg(test)]
