@@ -1,0 +1,175 @@
+//! Opens a batch: locks the head, and turns what the server read under it into the [`View`] that is judged.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Postgres, Row as _};
+use uuid::Uuid;
+
+use crate::domain::account::{Account, Totals};
+use crate::domain::command::{Action, Command};
+use crate::domain::request::{BodyHash, Key};
+use crate::domain::verdict::{Outcome, Refusal};
+use crate::domain::view::{Accounts, Head, Hold, View};
+use crate::store::rows::{account_state, corrupt, currency, hash, purpose, scope, transfer_state};
+
+/// What the commands of a batch name.
+#[derive(Default)]
+struct Named {
+    accounts: Vec<Uuid>,
+    parties: Vec<Uuid>,
+    holds: Vec<Uuid>,
+    keys: Vec<Key>,
+}
+
+impl Named {
+    fn by<'a>(commands: impl IntoIterator<Item = &'a Command>) -> Self {
+        let mut named = Self::default();
+        for command in commands {
+            match &command.action {
+                Action::Open(open) => {
+                    named.accounts.push(open.id);
+                    named.parties.push(open.id);
+                }
+                Action::Transfer(request, transfer) => {
+                    named.accounts.extend([transfer.debit, transfer.credit]);
+                    if !command.actor.staff {
+                        named.parties.push(transfer.debit);
+                    }
+                    named.keys.push(request.key.clone());
+                }
+                Action::Resolve(request, resolve) => {
+                    named.holds.push(resolve.transfer);
+                    named.keys.push(request.key.clone());
+                }
+            }
+        }
+        for ids in [&mut named.accounts, &mut named.parties, &mut named.holds] {
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        named
+    }
+}
+
+/// Locks the head, to be held to the end of the transaction, and reads what the commands concern.
+pub(in crate::store) async fn open<'a>(
+    connection: &mut PgConnection,
+    commands: impl IntoIterator<Item = &'a Command>,
+) -> Result<View, sqlx::Error> {
+    let named = Named::by(commands);
+    let row = sqlx::query("SELECT * FROM ledger.open_batch($1, $2, $3, $4, $5)")
+        .bind(named.accounts)
+        .bind(named.parties)
+        .bind(named.holds)
+        .bind(named.keys.iter().map(|key| *key.scope.as_bytes()).collect::<Vec<_>>())
+        .bind(named.keys.iter().map(|key| key.request_id.clone()).collect::<Vec<_>>())
+        .fetch_one(connection)
+        .await?;
+    Ok(View {
+        head: Head {
+            seq: row.try_get("head_seq")?,
+            hash: hash(row.try_get("head_hash")?)?,
+            now: row.try_get("now_ms")?,
+        },
+        accounts: accounts(&row)?,
+        parties: parties(&row)?,
+        holds: holds(&row)?,
+        outcomes: outcomes(&row, named.keys)?,
+    })
+}
+
+/// An array column; absent stands for empty.
+fn array<T>(row: &PgRow, name: &str) -> Result<Vec<T>, sqlx::Error>
+where
+    Vec<T>: for<'r> sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
+{
+    Ok(row.try_get::<Option<Vec<T>>, _>(name)?.unwrap_or_default())
+}
+
+fn accounts(row: &PgRow) -> Result<Accounts, sqlx::Error> {
+    let no: Vec<i64> = array(row, "account_no")?;
+    let id: Vec<Uuid> = array(row, "account_id")?;
+    let currencies: Vec<i16> = array(row, "account_currency")?;
+    let purposes: Vec<i16> = array(row, "account_purpose")?;
+    let floor: Vec<Option<i64>> = array(row, "account_floor")?;
+    let state: Vec<i16> = array(row, "account_state")?;
+    let revision: Vec<i64> = array(row, "account_revision")?;
+    let version: Vec<i64> = array(row, "account_version")?;
+    let dr_posted: Vec<i64> = array(row, "account_dr_posted")?;
+    let cr_posted: Vec<i64> = array(row, "account_cr_posted")?;
+    let dr_pending: Vec<i64> = array(row, "account_dr_pending")?;
+    let cr_pending: Vec<i64> = array(row, "account_cr_pending")?;
+    let opened: Vec<i64> = array(row, "account_opened_ms")?;
+    let mut accounts = Accounts::default();
+    for place in 0..no.len() {
+        accounts.add(Account {
+            no: no[place],
+            id: id[place],
+            currency: currency(currencies[place])?,
+            purpose: purpose(purposes[place])?,
+            floor: floor[place],
+            state: account_state(state[place])?,
+            state_revision: revision[place],
+            version: version[place],
+            totals: Totals {
+                dr_posted: dr_posted[place],
+                cr_posted: cr_posted[place],
+                dr_pending: dr_pending[place],
+                cr_pending: cr_pending[place],
+            },
+            opened_at: opened[place],
+        });
+    }
+    Ok(accounts)
+}
+
+fn parties(row: &PgRow) -> Result<HashMap<i64, Vec<String>>, sqlx::Error> {
+    let mut parties: HashMap<i64, Vec<String>> = HashMap::new();
+    let customers: Vec<String> = array(row, "party_customer")?;
+    for (account, customer) in array::<i64>(row, "party_account")?.into_iter().zip(customers) {
+        parties.entry(account).or_default().push(customer);
+    }
+    Ok(parties)
+}
+
+fn holds(row: &PgRow) -> Result<BTreeMap<Uuid, Hold>, sqlx::Error> {
+    let ids: Vec<Uuid> = array(row, "hold_id")?;
+    let creator: Vec<Vec<u8>> = array(row, "hold_creator")?;
+    let debit: Vec<i64> = array(row, "hold_dr")?;
+    let credit: Vec<i64> = array(row, "hold_cr")?;
+    let amount: Vec<i64> = array(row, "hold_amount")?;
+    let state: Vec<i16> = array(row, "hold_state")?;
+    let resolved_by: Vec<Option<Uuid>> = array(row, "hold_resolved_by")?;
+    let hold = |place: usize| -> Result<Hold, sqlx::Error> {
+        Ok(Hold {
+            creator: scope(&creator[place])?,
+            debit: debit[place],
+            credit: credit[place],
+            amount: amount[place],
+            state: transfer_state(state[place])?,
+            resolved_by: resolved_by[place],
+        })
+    };
+    ids.iter().enumerate().map(|(place, id)| Ok((*id, hold(place)?))).collect()
+}
+
+fn outcomes(row: &PgRow, keys: Vec<Key>) -> Result<HashMap<Key, (BodyHash, Outcome)>, sqlx::Error> {
+    let places: Vec<i64> = array(row, "outcome_place")?;
+    let bodies: Vec<Vec<u8>> = array(row, "outcome_body")?;
+    let verdicts: Vec<i16> = array(row, "outcome_verdict")?;
+    let rows: Vec<Option<Uuid>> = array(row, "outcome_row")?;
+    let mut outcomes = HashMap::with_capacity(places.len());
+    for (((place, body), verdict), row) in places.into_iter().zip(bodies).zip(verdicts).zip(rows) {
+        let outcome = match row {
+            Some(row) => Outcome::Accepted(row),
+            None => Outcome::Refused(Refusal::from_number(verdict).ok_or_else(|| corrupt("verdict"))?),
+        };
+        let key = usize::try_from(place - 1)
+            .ok()
+            .and_then(|place| keys.get(place))
+            .ok_or_else(|| corrupt("outcome"))?;
+        outcomes.insert(key.clone(), (BodyHash::from_bytes(body), outcome));
+    }
+    Ok(outcomes)
+}
