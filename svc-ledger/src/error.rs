@@ -230,6 +230,8 @@ const fn refusal_reason(refusal: Refusal) -> (Kind, &'static str) {
     }
 }
 
+chassis::status_from!(Error);
+
 impl Failure for Error {
     const DOMAIN: &'static str = "ledger.v1";
 
@@ -342,12 +344,6 @@ impl Failure for Error {
 
     fn retry_after(&self) -> Option<Duration> {
         matches!(self.kind(), Kind::Exhausted | Kind::Unavailable).then_some(RETRY_AFTER)
-    }
-}
-
-impl From<Error> for tonic::Status {
-    fn from(error: Error) -> Self {
-        error.into_status()
     }
 }
 
