@@ -9,6 +9,7 @@ use std::time::Duration;
 use chassis::error::{Failure as _, Kind};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
+use tonic::Code;
 
 use crate::cache::Cache;
 use crate::clock;
@@ -21,7 +22,7 @@ use crate::store::{Pending, Store};
 /// Openings that a sweep reads at once. It reads on only while the ledger answers.
 const PAGE: usize = 200;
 /// Openings driven on at once by a sweep: a backlog after an outage must not take the ledger's capacity from payments.
-const DRIVEN_MAX: usize = 8;
+pub const DRIVEN_MAX: usize = 8;
 /// Pauses between the tries of the RPC that asked: the ledger is usually back in one of the first.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
@@ -51,6 +52,18 @@ impl Stuck {
             // An item that cannot be read, or a write that the table will never take.
             Self::Store(error) => matches!(error.kind(), Kind::Internal),
         }
+    }
+
+    /// Whether this opening was looked at, so that the next one may fare better; else whoever did not answer would not
+    /// answer that one either.
+    pub fn was_answered(&self) -> bool {
+        let stumbled = match self {
+            Self::Ledger(LedgerError::Later(code)) => {
+                matches!(code, Code::Internal | Code::Unknown | Code::DataLoss | Code::Aborted)
+            }
+            Self::Ledger(LedgerError::Refused(_)) | Self::Store(_) | Self::Missing => false,
+        };
+        stumbled || self.needs_a_person()
     }
 }
 
@@ -155,27 +168,27 @@ impl Saga {
         Ok(())
     }
 
-    /// One try at each. Returns whether anybody judged any of them.
+    /// One try at each. Returns whether any of them was looked at.
     async fn advance_all(&self, ids: &[AccountId], refused: &mut Refused) -> bool {
         let tries = ids.iter().map(|id| async { (*id, self.advance(*id).await) });
-        let mut judged = false;
+        let mut answered = false;
         for (id, outcome) in futures::future::join_all(tries).await {
             match outcome {
                 Ok(account) => {
-                    judged = true;
+                    answered = true;
                     let active = account.state == AccountState::Active;
                     tracing::info!(account_id = %id, active, "opening resumed");
                 }
                 Err(stuck) => {
                     report(id, &stuck);
+                    answered |= stuck.was_answered();
                     if stuck.needs_a_person() {
-                        judged = true;
                         refused.put_off(id, Instant::now(), millis(self.config.refused_ms));
                     }
                 }
             }
         }
-        judged
+        answered
     }
 }
 

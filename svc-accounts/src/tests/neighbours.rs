@@ -1,7 +1,7 @@
 //! The two services that this one calls, as far as it calls them: a ledger that opens accounts and a cache with leases
 //! and tags. Both can be taken away. What they were told is kept for the test to read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
@@ -36,6 +36,8 @@ pub enum Mood {
 pub struct State {
     pub ledger: Mood,
     pub opened: Vec<CreateLedgerAccountRequest>,
+    /// Accounts over which the ledger stumbles: INTERNAL.
+    pub stumbles_over: HashSet<String>,
     /// Whether a call to the ledger came with somebody's identity.
     pub impersonated: bool,
     pub cache: Mood,
@@ -85,7 +87,11 @@ impl Neighbours {
     }
 
     fn create_ledger_account(&self, request: CreateLedgerAccountRequest) -> Result<LedgerAccount, Status> {
-        self.state().opened.push(request.clone());
+        let mut state = self.state();
+        if state.stumbles_over.contains(&request.account_id) {
+            return Err(Status::internal("as told"));
+        }
+        state.opened.push(request.clone());
         Ok(LedgerAccount { account_id: request.account_id, ..LedgerAccount::default() })
     }
 

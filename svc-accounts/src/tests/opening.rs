@@ -15,7 +15,7 @@ use super::place::{
 use super::store::{account, asked};
 use crate::domain::{Account, AccountId, AccountState, CustomerId};
 use crate::ledger::LedgerError;
-use crate::saga::Stuck;
+use crate::saga::{DRIVEN_MAX, Stuck};
 use crate::store::Opened;
 
 async fn customer(process: &Process) -> CustomerId {
@@ -34,12 +34,16 @@ async fn written(process: &Process, customer: CustomerId) -> Account {
 }
 
 async fn becomes_active(process: &Process, id: AccountId) {
+    is_active_at_last(process, id).await;
+    assert_eq!(process.rpc.store.openings(None, 10).await.expect("read").0, []);
+}
+
+async fn is_active_at_last(process: &Process, id: AccountId) {
     eventually("the account becomes active", || async {
         let account = process.rpc.store.account(id).await.expect("read").expect("there");
         account.state == AccountState::Active
     })
     .await;
-    assert_eq!(process.rpc.store.openings(None, 10).await.expect("read").0, []);
 }
 
 #[tokio::test]
@@ -113,6 +117,32 @@ async fn open_account_waits_for_the_ledger_and_else_answers_opening() {
             (opening.account_id.as_str(), pb::AccountState::Active)
         );
         assert_ne!(again.etag, opening.etag);
+    }
+}
+
+#[tokio::test]
+async fn openings_that_the_ledger_stumbles_over_hold_up_no_other() {
+    let place = Place::new().await;
+    let first = place.start_without_sweep().await;
+    let customer = customer(&first).await;
+    let mut openings = Vec::new();
+    for number in 0..=DRIVEN_MAX {
+        let opening = account(customer, number as u64);
+        let asked = asked(&first.rpc.store, &format!("opening-{number}"), "");
+        let opened = first.rpc.store.open_account(&opening, "subject:test", &asked).await;
+        assert_eq!(opened.expect("written"), Opened::New);
+        openings.push(opening.id);
+    }
+    drop(first);
+    // The oldest fill a whole round of the sweep.
+    let last = openings.pop().expect("more than a round");
+    place.neighbours.state().stumbles_over = openings.iter().map(ToString::to_string).collect();
+
+    let second = place.start().await;
+    is_active_at_last(&second, last).await;
+    place.neighbours.state().stumbles_over.clear();
+    for opening in openings {
+        is_active_at_last(&second, opening).await;
     }
 }
 
