@@ -5,6 +5,7 @@
 
 mod admit;
 mod builtin;
+mod framing;
 mod grpc;
 mod limits;
 mod record;
@@ -110,6 +111,10 @@ impl Gateway {
         let snapshot = &self.shared.snapshot;
         let header = session.req_header();
         limits::check_header(header.raw_path().len(), &header.headers, &snapshot.limits)?;
+        if let Err(error) = framing::check(header) {
+            session.set_keepalive(None);
+            return Err(error.into());
+        }
         context.seat = Some(self.budget.take()?);
         // A client that reads or writes nothing for this long has gone, whatever TCP thinks.
         session.set_write_timeout(Some(snapshot.limits.body_idle()));

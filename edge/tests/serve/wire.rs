@@ -85,6 +85,70 @@ async fn http_1_at_its_edges() {
     assert_eq!(statuses(&exchange(&world, grpc).await), ["404"], "gRPC needs HTTP/2");
 }
 
+/// Framing and heads that two parsers could read in two ways (RFC 9112): one refusal, and nothing of what follows is served.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_parsers_could_read_in_two_ways_is_refused() {
+    let world = World::new().await;
+    let path = "GET /v1/hello/you HTTP/1.1\r\n";
+    let next = format!("{path}host: a\r\nconnection: close\r\n\r\n");
+    let mut wrong = Vec::new();
+    for field in [
+        "transfer-encoding : chunked",
+        "transfer-encoding: xchunked",
+        "transfer-encoding: identity",
+        "transfer-encoding: chunked, chunked",
+        "transfer-encoding: chunked\r\ntransfer-encoding: identity",
+        "transfer-encoding: identity\r\ntransfer-encoding: chunked",
+        "transfer-encoding:\x0bchunked",
+        "transfer-encoding: \"chunked\"",
+        "content-length: 5, 5",
+        "content-length: 5 5",
+        "content-length: 0x5",
+        "content-length: -5",
+        "content-length: ",
+        "content-length: 18446744073709551616",
+        "content-length: 5\r\ncontent-length: 5",
+        "content-length : 5",
+        "x: a\r\n folded",
+        "x: a\0b",
+        "x: a\rb",
+        "x(y): 1",
+        ": 1",
+        "host: b",
+    ] {
+        let said = exchange(&world, &format!("{path}host: a\r\n{field}\r\n\r\n0\r\n\r\n{next}")).await;
+        if statuses(&said) != ["400"] {
+            wrong.push((field, statuses(&said).join(" ")));
+        }
+    }
+    for head in [
+        "GET /v1/hello/you HTTP/1.1\r\n\r\n",
+        "GET /v1/hello/you HTTP/1.2\r\nhost: a\r\n\r\n",
+        "GET /v1/hello/you HTTP/2.0\r\nhost: a\r\n\r\n",
+        "GET /v1/hello/you\r\nhost: a\r\n\r\n",
+        "GET http://evil/v1/hello/you HTTP/1.1\r\nhost: a\r\n\r\n",
+        "CONNECT evil:443 HTTP/1.1\r\nhost: a\r\n\r\n",
+    ] {
+        let said = exchange(&world, &format!("{head}{next}")).await;
+        if statuses(&said) != ["400"] {
+            wrong.push((head, statuses(&said).join(" ")));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    // A length beside the chunks is passed over, as RFC 9112 section 6.1 allows, and the connection ends there.
+    for fields in
+        ["content-length: 5\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 5"]
+    {
+        let said = exchange(&world, &format!("{path}host: a\r\n{fields}\r\n\r\n0\r\n\r\n{next}")).await;
+        assert_eq!(statuses(&said), ["200"], "{fields:?}");
+    }
+    // Nobody changes the protocol of a connection: the wish is overheard, and what follows is a request like any other.
+    for wish in ["h2c", "websocket"] {
+        let head = format!("{path}host: a\r\nupgrade: {wish}\r\nconnection: upgrade\r\n\r\n");
+        assert_eq!(statuses(&exchange(&world, &format!("{head}{next}")).await), ["200", "200"], "{wish}");
+    }
+}
+
 /// Refusing costs no seat: whoever announces bodies without a token and never sends them keeps nobody else out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_body_that_never_comes_takes_no_seat() {
