@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use edge::builtin::openapi::document;
-use edge::contract::HttpRule;
+use edge::contract::{Contract, HttpRule, MethodOverride, Overrides, PolicySource};
 use edge::{route, transcode};
 use serde_json::Value;
 
@@ -126,6 +126,53 @@ fn every_type_has_a_schema() {
     }
 }
 
+/// The document of a contract of one service `p.S` that anyone may call.
+fn described(text: &str, rules: Vec<(&str, Vec<HttpRule>)>, options: &transcode::Options) -> Value {
+    let method = |(name, http): (&str, Vec<HttpRule>)| MethodOverride {
+        name: format!("p.S/{name}"),
+        http: Some(http),
+        policy: Some(support::anyone()),
+        rest: None,
+        ignore_unknown_fields: None,
+    };
+    let overrides = Overrides { methods: rules.into_iter().map(method).collect(), services: Vec::new() };
+    let sets = [(support::set(PolicySource::Config), support::compile_text(text))];
+    let contract = Contract::from_bytes(&sets, &overrides, &route::Options::default(), options);
+    document(&contract.unwrap(), "Things", options)
+}
+
+#[test]
+fn streams_are_described_in_every_form_they_take() {
+    let text = r#"syntax = "proto3"; package p;
+        message M { oneof choice { string a = 1; int64 b = 2; } map<int32, M> by_number = 3; }
+        service S { rpc Down(M) returns (stream M); rpc Both(stream M) returns (stream M); }"#;
+    let post = |path: &str| HttpRule { post: Some(path.into()), body: "*".into(), ..HttpRule::default() };
+    let rules = || vec![("Down", vec![post("/v1/down")]), ("Both", vec![post("/v1/both")])];
+    let schema = serde_json::json!({"$ref": "#/components/schemas/p.M"});
+    let document = described(text, rules(), &transcode::Options::default());
+    let [down, both] = ["/v1/down", "/v1/both"].map(|path| &document["paths"][path]["post"]);
+    assert_eq!(down["requestBody"]["content"]["application/json"]["schema"], schema);
+    assert_eq!(both["requestBody"]["content"]["application/json"]["schema"]["items"], schema);
+    assert_eq!(both["requestBody"]["content"]["application/x-ndjson"]["schema"], schema);
+    for operation in [down, both] {
+        let content = &operation["responses"]["200"]["content"];
+        assert_eq!(content["application/json"]["schema"]["items"], schema);
+        assert_eq!(content["application/x-ndjson"]["schema"]["anyOf"][0], schema);
+        assert_eq!(content["text/event-stream"]["schema"]["type"], "string");
+        assert_eq!(operation["security"], serde_json::json!([{}]));
+    }
+    let message = &document["components"]["schemas"]["p.M"];
+    assert_eq!(message["allOf"], serde_json::json!([{"not": {"required": ["a", "b"]}}]));
+    assert_eq!(message["properties"]["byNumber"]["propertyNames"]["pattern"], "^-?[0-9]+$");
+
+    let options =
+        transcode::Options { grpc_gateway: true, print_proto_names: true, ..transcode::Options::default() };
+    let document = described(text, rules(), &options);
+    let content = &document["paths"]["/v1/down"]["post"]["responses"]["200"]["content"];
+    assert_eq!(content["application/json"]["schema"]["properties"]["result"], schema);
+    assert!(document["components"]["schemas"]["p.M"]["properties"].get("by_number").is_some());
+}
+
 #[test]
 fn paths_that_differ_in_names_only_are_one() {
     let rules = vec![
@@ -134,24 +181,7 @@ fn paths_that_differ_in_names_only_are_one() {
     ];
     let text = r#"syntax = "proto3"; package p; message M { string a = 1; string b = 2; }
         service S { rpc R(M) returns (M); }"#;
-    let bytes = support::compile_text(text);
-    let overrides = edge::contract::Overrides {
-        methods: vec![edge::contract::MethodOverride {
-            name: "p.S/R".into(),
-            http: Some(rules),
-            policy: Some(support::anyone()),
-            rest: None,
-            ignore_unknown_fields: None,
-        }],
-        services: Vec::new(),
-    };
-    let contract = edge::contract::Contract::from_bytes(
-        &[(support::set(edge::contract::PolicySource::Config), bytes)],
-        &overrides,
-        &route::Options::default(),
-        &transcode::Options::default(),
-    );
-    let document = document(&contract.unwrap(), "Things", &transcode::Options::default());
+    let document = described(text, vec![("R", rules)], &transcode::Options::default());
     let path = &document["paths"]["/v1/things/{a}"];
     assert_eq!(parameter(&path["delete"], "a")["in"], "path");
     assert_eq!(parameter(&path["get"], "b")["in"], "query");

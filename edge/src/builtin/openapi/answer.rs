@@ -61,6 +61,18 @@ fn content(schemas: &mut Schemas<'_>, binding: &Described<'_>) -> Value {
     if !matches!(binding.binding.kind(), BindingKind::ServerStream | BindingKind::Bidi) {
         return json!({"application/json": {"schema": schema}});
     }
+    let events = json!({"schema": {
+        "type": "string",
+        "description": "One message an event; a failure on the way is an event named `error`.",
+    }});
+    if schemas.options.grpc_gateway {
+        let lines = json!({
+            "type": "object",
+            "properties": {"result": schema, "error": {"type": "object"}},
+            "description": "One such object a line; a failure on the way is the last line.",
+        });
+        return json!({"application/json": {"schema": lines}, "text/event-stream": events});
+    }
     json!({
         "application/json": {"schema": {
             "type": "array",
@@ -71,10 +83,7 @@ fn content(schemas: &mut Schemas<'_>, binding: &Described<'_>) -> Value {
             "anyOf": [schema, reference()],
             "description": "One message a line; a failure on the way is the last line.",
         }},
-        "text/event-stream": {"schema": {
-            "type": "string",
-            "description": "One message an event; a failure on the way is an event named `error`.",
-        }},
+        "text/event-stream": events,
     })
 }
 

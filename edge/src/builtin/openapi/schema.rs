@@ -12,7 +12,7 @@ use crate::transcode::Options;
 
 /// The schemas met so far.
 pub(super) struct Schemas<'a> {
-    options: &'a Options,
+    pub(super) options: &'a Options,
     pub(super) comments: &'a Comments,
     /// The messages that are part of an answer.
     answered: HashSet<String>,
