@@ -18,6 +18,7 @@ pub mod authn;
 pub mod authz;
 pub mod builtin;
 pub mod check;
+pub mod coding;
 pub mod config;
 pub mod contract;
 pub mod error;

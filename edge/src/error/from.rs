@@ -66,6 +66,10 @@ impl From<RequestError> for Error {
                 Self::MalformedJson { problem: format!("{reason} at byte {offset}") }
             }
             RequestError::TooLarge { bytes_max } => Self::BodyTooLarge { bytes_max },
+            RequestError::MalformedForm { .. } => {
+                let violation = Violation::new("", "the form is not UTF-8");
+                Self::InvalidRequest { violations: vec![violation] }
+            }
             RequestError::UnsupportedMediaType => Self::UnsupportedMediaType,
         }
     }

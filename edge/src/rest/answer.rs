@@ -12,6 +12,7 @@ use percent_encoding::percent_decode;
 use tokio::time::{Instant, timeout_at};
 use tonic::Code;
 
+use crate::coding::Coding;
 use crate::error::Error;
 use crate::gateway::{Call, code};
 use crate::transcode::frame::{PREFIX_BYTES, Prefix};
@@ -34,6 +35,7 @@ pub(super) struct Answer {
     pub headers: HeaderMap,
     status: Option<Status>,
     received: BytesMut,
+    coding: Option<Coding>,
     message_bytes_max: usize,
     deadline: Instant,
     idle: Option<Duration>,
@@ -56,12 +58,14 @@ impl Answer {
         if !grpc.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
             return Err(Error::UpstreamBroken { problem: "not a gRPC content type" });
         }
+        let coding = head.headers.get("grpc-encoding").and_then(|name| Coding::named(name.to_str().ok()?));
         let message_bytes_max = call.snapshot.limits.message_bytes_max;
         Ok(Self {
             stream,
             headers: head.headers,
             status,
             received: BytesMut::new(),
+            coding,
             message_bytes_max,
             deadline: call.deadline,
             idle: call.idle,
@@ -123,10 +127,6 @@ impl Answer {
         let Some(prefix) = self.received.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
         let broken = |problem: &str| Error::UpstreamMessage { problem: problem.to_owned() };
         let prefix = Prefix::parse(*prefix).ok_or_else(|| broken("unknown frame flags"))?;
-        if prefix.compressed {
-            // No encoding was offered, so none may be used.
-            return Err(broken("compressed without being asked"));
-        }
         if prefix.length > self.message_bytes_max {
             return Err(broken("message too large"));
         }
@@ -134,7 +134,14 @@ impl Answer {
             return Ok(None);
         }
         self.received.advance(PREFIX_BYTES);
-        Ok(Some(self.received.split_to(prefix.length).freeze()))
+        let message = self.received.split_to(prefix.length).freeze();
+        if !prefix.compressed {
+            return Ok(Some(message));
+        }
+        // No coding was offered; some servers use one all the same.
+        let coding = self.coding.ok_or_else(|| broken("compressed without saying how"))?;
+        let decoded = coding.decode(&message, self.message_bytes_max);
+        decoded.map(|decoded| Some(decoded.into())).map_err(|error| broken(&error.to_string()))
     }
 
     /// How the call ended, once there are no more messages.

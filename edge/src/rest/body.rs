@@ -3,20 +3,45 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use pingora::proxy::Session;
 use pingora::{Error as PingoraError, ErrorType};
 use tokio::time::timeout;
 
+use crate::coding::{Coding, DecodeError};
 use crate::error::Error;
 use crate::gateway::Ended;
 
-/// Reads the whole body.
+/// Reads the whole body and decodes it. Both forms are bounded alike.
 pub(super) async fn read_whole(
     session: &mut Session,
     bytes_max: usize,
     idle: Duration,
 ) -> Result<Bytes, Ended> {
+    let coding = content_coding(&session.req_header().headers)?;
+    let received = receive(session, bytes_max, idle).await?;
+    let Some(coding) = coding.filter(|_| !received.is_empty()) else { return Ok(received) };
+    match coding.decode(&received, bytes_max) {
+        Ok(decoded) => Ok(decoded.into()),
+        Err(DecodeError::TooLarge) => Err(Error::BodyTooLarge { bytes_max }.into()),
+        Err(DecodeError::Malformed) => Err(Error::InvalidHeader { header: "content-encoding" }.into()),
+    }
+}
+
+/// The coding of a request's body. One that is unknown is refused, and one within another.
+pub(super) fn content_coding(headers: &HeaderMap) -> Result<Option<Coding>, Error> {
+    let mut values = headers.get_all(CONTENT_ENCODING).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let name = value.to_str().unwrap_or_default().trim();
+    match (Coding::named(name), values.next()) {
+        (Some(coding), None) => Ok(Some(coding)),
+        (None, None) if name.is_empty() || name.eq_ignore_ascii_case("identity") => Ok(None),
+        _ => Err(Error::UnsupportedMediaType),
+    }
+}
+
+async fn receive(session: &mut Session, bytes_max: usize, idle: Duration) -> Result<Bytes, Ended> {
     let too_large = || Ended::from(Error::BodyTooLarge { bytes_max });
     if !begin(session, bytes_max as u64).await? {
         return Ok(Bytes::new());

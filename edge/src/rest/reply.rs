@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, RETRY_AFTER, VARY,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, Method as Verb};
+use http::{HeaderMap, Method as Verb, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::proxy::Session;
@@ -13,6 +14,7 @@ use tonic::Code;
 
 use super::Target;
 use super::answer::Status;
+use crate::coding::Coding;
 use crate::gateway::{Call, Record};
 use crate::headers;
 use crate::transcode::{http_status_of, retry_after, status_json};
@@ -66,7 +68,48 @@ pub(super) fn add_options(
     Ok(())
 }
 
-/// Writes a whole answer. No body goes with HEAD or 204.
+/// The entity tag of an answer that the client has already, by its `If-None-Match` (RFC 9110 section 13.1.2).
+pub(super) fn known(session: &Session, target: &Target<'_>, message: &[u8]) -> Option<String> {
+    let request = session.req_header();
+    let tags = request.headers.get(IF_NONE_MATCH)?.to_str().ok()?;
+    if !matches!(request.method, Verb::GET | Verb::HEAD) || target.binding.success_status() != 200 {
+        return None;
+    }
+    target.binding.etag(message).filter(|etag| lists(tags, etag))
+}
+
+/// Whether a list of entity tags names this one, weak or not. Only the quotes part them: a tag may hold a comma.
+fn lists(tags: &str, etag: &str) -> bool {
+    tags.trim() == "*" || tags.split('"').skip(1).step_by(2).any(|tag| tag == etag.trim_matches('"'))
+}
+
+/// Encodes a large body as the client asks. Answers are to bearers of tokens, which no page of another origin can make a
+/// browser send: what their length tells (BREACH) tells nobody who did not ask.
+pub(super) fn compress(
+    session: &Session,
+    bytes_min: usize,
+    header: &mut ResponseHeader,
+    body: Vec<u8>,
+) -> pingora::Result<Bytes> {
+    if bytes_min == 0 || body.len() < bytes_min {
+        return Ok(body.into());
+    }
+    header.append_header(VARY, "accept-encoding")?;
+    let accept = session.req_header().headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    let coding = accept.and_then(Coding::accepted);
+    let Some((coding, encoded)) = coding.and_then(|coding| Some((coding, coding.encode(&body)?))) else {
+        return Ok(body.into());
+    };
+    header.insert_header(CONTENT_ENCODING, coding.name())?;
+    // The same version in other bytes: its tag is a weak one (RFC 9110 section 8.8.3).
+    if let Some(etag) = header.headers.get(ETAG).and_then(|etag| etag.to_str().ok()) {
+        let weak = format!("W/{etag}");
+        header.insert_header(ETAG, weak)?;
+    }
+    Ok(encoded.into())
+}
+
+/// Writes a whole answer. No body goes with HEAD, 204 or 304.
 pub(super) async fn write(
     session: &mut Session,
     call: &Call,
@@ -74,7 +117,7 @@ pub(super) async fn write(
     body: Bytes,
 ) -> pingora::Result<()> {
     call.finish_connection(session);
-    let empty = header.status == http::StatusCode::NO_CONTENT;
+    let empty = matches!(header.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if empty {
         header.remove_header(&CONTENT_TYPE);
     } else {
@@ -113,4 +156,21 @@ pub(super) async fn write_failure(
         header.insert_header(RETRY_AFTER, after.as_secs_f64().ceil().max(1.0).to_string())?;
     }
     write(session, call, Box::new(header), body.into()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lists;
+
+    #[test]
+    fn a_tag_is_known_if_it_is_listed() {
+        let check = |tags: &str, expect: bool| assert_eq!(lists(tags, "\"a,7\""), expect, "{tags}");
+        check("*", true);
+        check("\"a,7\"", true);
+        check("W/\"a,7\"", true);
+        check("\"6\", W/\"a,7\"", true);
+        check("\"6\",\"7\"", false);
+        check("a,7", false);
+        check("", false);
+    }
 }

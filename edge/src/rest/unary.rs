@@ -1,6 +1,7 @@
 //! One request, one answer. The status line waits for the trailers, because only they tell how the call ended.
 
 use bytes::Bytes;
+use http::header::ETAG;
 use pingora::proxy::Session;
 use tokio::time::timeout_at;
 use tonic::Code;
@@ -105,16 +106,26 @@ pub(super) async fn write(
     let message = message.ok_or(Error::UpstreamBroken { problem: "success without a message" })?;
     let binding = target.binding;
     let status = binding.success_status();
-    let (mut header, body) = if binding.response_is_http_body() {
+    if let Some(etag) = reply::known(session, target, &message) {
+        record.ended(Code::Ok);
+        let mut header = reply::success(304, "", &answer.headers, call)?;
+        header.insert_header(ETAG, etag)?;
+        return Ok(reply::write(session, call, header, Bytes::new()).await?);
+    }
+    let (header, body) = if binding.response_is_http_body() {
         let raw = binding.http_body(&message).map_err(Error::from)?;
-        (reply::bytes(status, raw.content_type, &answer.headers, call)?, message.slice_ref(raw.data))
+        let mut header = reply::bytes(status, raw.content_type, &answer.headers, call)?;
+        reply::add_options(&mut header, target, &message)?;
+        (header, message.slice_ref(raw.data))
     } else {
         // JSON is longer than its wire bytes, by a factor that small messages exceed and large ones seldom reach.
         let mut json = Vec::with_capacity(128 + message.len() * 3);
         binding.decode_response(&message, &mut json).map_err(Error::from)?;
-        (reply::success(status, "application/json", &answer.headers, call)?, json.into())
+        let mut header = reply::success(status, "application/json", &answer.headers, call)?;
+        reply::add_options(&mut header, target, &message)?;
+        let body = reply::compress(session, target.binding.compress_bytes_min(), &mut header, json)?;
+        (header, body)
     };
-    reply::add_options(&mut header, target, &message)?;
     record.ended(Code::Ok);
     Ok(reply::write(session, call, header, body).await?)
 }

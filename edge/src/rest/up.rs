@@ -68,6 +68,10 @@ impl<'a> Up<'a> {
             // A stream of messages may be as long as it lives; only each of them has a bound.
             (Source::Json(Splitter::new(message_bytes_max)), u64::MAX)
         };
+        if body::content_coding(&session.req_header().headers)?.is_some() {
+            // A stream has no size that what it decodes to could be held against.
+            return Err(Error::UnsupportedMediaType.into());
+        }
         body::begin(session, bytes_max).await?;
         Ok(Self { target, source, state: State::Reading, held: Bytes::new(), messages: 0, message_bytes_max })
     }

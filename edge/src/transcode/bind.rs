@@ -71,14 +71,21 @@ impl<'a> Binder<'a> {
         self.assigned.give_oneofs(self.types, self.root, path).map_err(|clash| clash.description())
     }
 
-    /// Binds a whole query. Lists and maps go straight to `out`.
-    pub(super) fn query(&mut self, query: &str, options: &Options, closed: Closed<'_>, out: &mut Vec<u8>) {
+    /// Binds a whole query, or a form. Lists and maps go straight to `out`.
+    pub(super) fn query(
+        &mut self,
+        query: &str,
+        options: &Options,
+        plus_is_space: bool,
+        closed: Closed<'_>,
+        out: &mut Vec<u8>,
+    ) {
         for (index, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
             if index == PARAMETERS_MAX {
                 return self.violate("", "has too many query parameters");
             }
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let decode = |text| decode_component(text, options.query_plus_is_space);
+            let decode = |text| decode_component(text, plus_is_space);
             let (Some(key), Some(value)) = (decode(key), decode(value)) else {
                 self.violate(key, "has a broken escape");
                 continue;

@@ -87,6 +87,12 @@ impl Binding {
         self.options.grpc_gateway
     }
 
+    /// The size from which on an answer is worth compressing; 0: none is.
+    #[must_use]
+    pub fn compress_bytes_min(&self) -> usize {
+        self.options.compress_bytes_min
+    }
+
     /// The types of the binding's descriptor set, for error details.
     #[must_use]
     pub fn types(&self) -> &Types {
@@ -99,11 +105,19 @@ impl Binding {
     /// Every violation that could be found, or the one thing that made the body unreadable.
     pub fn encode_request(&self, request: &RestRequest<'_>, out: &mut Vec<u8>) -> Result<(), RequestError> {
         let streams = matches!(self.kind, BindingKind::ClientStream | BindingKind::Bidi);
-        if !self.raw_request && !request.body.is_empty() && !is_json(request.content_type, streams) {
+        let form = matches!(self.body, Body::Whole) && !self.raw_request && is_form(request.content_type);
+        let readable = self.raw_request || form && !streams || is_json(request.content_type, streams);
+        if !readable && !request.body.is_empty() {
             return Err(RequestError::UnsupportedMediaType);
         }
         let mut binder = Binder::new(&self.types, self.input, self.reading);
         self.bind(request, &mut binder, out);
+        if form {
+            // A form is a query in the body's place.
+            let text = std::str::from_utf8(request.body)
+                .map_err(|error| RequestError::MalformedForm { offset: error.valid_up_to() })?;
+            binder.query(text, &self.options, true, Closed::Nothing, out);
+        }
         if matches!(self.body, Body::None) && !request.body.is_empty() {
             let description = "the method takes no body".to_owned();
             binder.violations.push(Violation { field: String::new(), description });
@@ -115,7 +129,7 @@ impl Binding {
                 self.put_http_body(request.content_type, request.body, out);
                 binder.violations
             }
-            _ if request.body.is_empty() => binder.violations,
+            _ if request.body.is_empty() || form => binder.violations,
             Body::Whole => self.encode_body(&[], request.body, binder, out)?,
             Body::Field(path) => self.encode_body(path, request.body, binder, out)?,
         };
@@ -142,7 +156,7 @@ impl Binding {
                 Body::Field(path) if self.raw_request => Closed::Raw(path),
                 Body::Field(_) | Body::None => Closed::Nothing,
             };
-            binder.query(query, &self.options, closed, out);
+            binder.query(query, &self.options, self.options.query_plus_is_space, closed, out);
         }
     }
 
@@ -310,6 +324,12 @@ impl Binding {
         Printer::new(&self.types, print::Habits::default(), &mut json).only(at, *last, bytes).ok()?;
         Some(String::from_utf8(json).ok()?.trim_matches('"').to_owned())
     }
+}
+
+/// Whether a content type is that of an HTML form.
+fn is_form(content_type: Option<&str>) -> bool {
+    let essence = content_type.and_then(|content_type| content_type.split(';').next()).unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
 /// The names that JSON lines go by; none is registered.

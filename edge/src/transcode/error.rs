@@ -21,6 +21,9 @@ pub enum RequestError {
     /// One value of a stream is larger than a message may be.
     #[error("a value is larger than {bytes_max} bytes")]
     TooLarge { bytes_max: usize },
+    /// A form that is not text.
+    #[error("invalid UTF-8 at byte {offset}")]
+    MalformedForm { offset: usize },
     /// The body's content type is none the method takes.
     #[error("unsupported media type")]
     UnsupportedMediaType,
@@ -41,7 +44,7 @@ impl RequestError {
             Self::MalformedJson { offset: inside, reason } => {
                 Self::MalformedJson { offset: offset + inside, reason }
             }
-            Self::TooLarge { .. } | Self::UnsupportedMediaType => self,
+            Self::TooLarge { .. } | Self::MalformedForm { .. } | Self::UnsupportedMediaType => self,
         }
     }
 }

@@ -59,6 +59,8 @@ pub struct Options {
     /// What clients of grpc-gateway expect: `Grpc-Metadata-<name>` for the header `<name>`, and for streams
     /// `{"result": <message>}` or `{"error": <google.rpc.Status>}` a line, under `application/json`.
     pub grpc_gateway: bool,
+    /// Single JSON answers of at least this many bytes are compressed if the client accepts it; 0: never.
+    pub compress_bytes_min: usize,
 }
 
 impl Default for Options {
@@ -72,6 +74,8 @@ impl Default for Options {
             print_enum_numbers: false,
             print_proto_names: false,
             grpc_gateway: false,
+            // One packet on most ways: below it there is nothing to win.
+            compress_bytes_min: 1400,
         }
     }
 }

@@ -6,6 +6,7 @@ mod builtin;
 #[path = "../shared/cases.rs"]
 mod cases;
 mod client;
+mod coding;
 mod collector;
 mod conformance;
 mod drain;

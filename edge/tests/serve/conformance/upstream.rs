@@ -1,9 +1,12 @@
 //! The service of a conformance case: it keeps what it is sent and plays the case's script, frame by frame, the broken ones too.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use h2::server::SendResponse;
 use h2::{RecvStream, server};
 use http::{HeaderMap, Request, Response};
@@ -13,8 +16,8 @@ use tokio::task::JoinSet;
 /// What a script says.
 #[derive(Clone, Debug)]
 pub enum Script {
-    /// Messages, then trailers. `at_once`: all of them in one DATA frame.
-    Grpc { messages: Vec<Vec<u8>>, at_once: bool, trailers: HeaderMap },
+    /// Messages, then trailers. `at_once`: all of them in one DATA frame. `coding`: that of each message.
+    Grpc { messages: Vec<Vec<u8>>, at_once: bool, coding: Option<String>, trailers: HeaderMap },
     /// Nothing but a header.
     TrailersOnly(HeaderMap),
     /// Bytes behind a gRPC header, and no trailers.
@@ -89,9 +92,16 @@ async fn answer(
 fn play(respond: &mut SendResponse<Bytes>, script: Script) -> Result<(), h2::Error> {
     let grpc = || Response::builder().header("content-type", "application/grpc").body(()).unwrap();
     match script {
-        Script::Grpc { messages, at_once, trailers } => {
-            let mut stream = respond.send_response(grpc(), false)?;
-            let frames = messages.iter().map(|message| framed(message));
+        Script::Grpc { messages, at_once, coding, trailers } => {
+            let mut head = grpc();
+            if let Some(coding) = &coding {
+                head.headers_mut().insert("grpc-encoding", coding.parse().unwrap());
+            }
+            let mut stream = respond.send_response(head, false)?;
+            let frames = messages.iter().map(|message| match &coding {
+                Some(coding) => framed(1, &encode(coding, message)),
+                None => framed(0, message),
+            });
             if at_once {
                 stream.send_data(frames.collect::<Vec<_>>().concat().into(), false)?;
             } else {
@@ -115,9 +125,20 @@ fn play(respond: &mut SendResponse<Bytes>, script: Script) -> Result<(), h2::Err
     }
 }
 
-fn framed(message: &[u8]) -> Vec<u8> {
+fn framed(flags: u8, message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-    [&[0], &length[..], message].concat()
+    [&[flags], &length[..], message].concat()
+}
+
+fn encode(coding: &str, message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    match coding {
+        "gzip" => GzEncoder::new(&mut out, Compression::default()).write_all(message).unwrap(),
+        "deflate" => ZlibEncoder::new(&mut out, Compression::default()).write_all(message).unwrap(),
+        "zstd" => return zstd::bulk::compress(message, 1).unwrap(),
+        other => panic!("unknown coding {other}"),
+    }
+    out
 }
 
 fn unframed(mut bytes: Bytes) -> Vec<Bytes> {
