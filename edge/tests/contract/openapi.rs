@@ -87,6 +87,9 @@ fn an_operation_says_what_the_contract_says() {
     assert!(request["properties"]["reference"]["description"].as_str().unwrap().contains("140"));
     assert!(schemas["ledger.v1.Transfer"].get("additionalProperties").is_none());
 
+    let account = &document["paths"]["/v1/accounts/{account_id}"]["get"];
+    assert_eq!(parameter(account, "If-None-Match")["in"], "header");
+    assert!(account["responses"].get("304").is_some());
     let balance = &document["paths"]["/v1/accounts/{account_id}/balance"]["get"];
     assert_eq!(parameter(balance, "account_id")["required"], true);
     assert_eq!(parameter(balance, "asOf")["schema"]["format"], "date-time");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::parameter::find;
+use super::parameter::{find, may_be_known};
 use super::schema::Schemas;
 use super::{comment, well_known};
 use crate::contract::Described;
@@ -18,6 +18,9 @@ pub(super) fn answers(schemas: &mut Schemas<'_>, binding: &Described<'_>) -> Val
     let mut answers = Map::new();
     let status = binding.binding.success_status();
     answers.insert(status.to_string(), success(schemas, binding));
+    if may_be_known(binding) {
+        answers.insert("304".to_owned(), json!({"description": "The client has this version."}));
+    }
     let comment = schemas
         .comments
         .of_descriptor(&binding.descriptor.parent_service().parent_file(), binding.descriptor.path());

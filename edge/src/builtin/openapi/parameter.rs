@@ -108,28 +108,37 @@ impl Parameters<'_, '_> {
     /// Headers that fill fields.
     pub(super) fn headers(&mut self, binding: &Described<'_>, marks: &MarkedFields) {
         let headers = [
-            (&marks.request_id, "Idempotency-Key", "Fills", "The same key gets the same outcome, once."),
-            (&marks.etag, "If-Match", "Fills", "The call is refused when the object has another entity tag."),
-            (&marks.resume_position, "Last-Event-ID", "Fills", "The stream goes on behind this position."),
+            (&marks.request_id, "Idempotency-Key", "The same key gets the same outcome, once."),
+            (&marks.etag, "If-Match", "The call is refused when the object has another entity tag."),
+            (&marks.resume_position, "Last-Event-ID", "The stream goes on behind this position."),
         ];
-        for (field, header, verb, meaning) in headers {
+        for (field, header, meaning) in headers {
             let Some(field) = field.as_deref().and_then(|name| find(&binding.descriptor.input(), name))
             else {
                 continue;
             };
-            let mut parameter = parameter("header", header, false, json!({"type": "string"}));
-            let text = format!(
-                "{verb} `{}`, which then may not say otherwise. {meaning}",
-                self.schemas.name(&field)
-            );
-            describe(&mut parameter, Some(&text));
-            self.list.push(parameter.into());
+            let name = self.schemas.name(&field);
+            self.header(header, &format!("Fills `{name}`, which then may not say otherwise. {meaning}"));
         }
+        if may_be_known(binding) {
+            self.header("If-None-Match", "Entity tags of versions that the client has.");
+        }
+    }
+
+    fn header(&mut self, name: &str, text: &str) {
+        let mut parameter = parameter("header", name, false, json!({"type": "string"}));
+        describe(&mut parameter, Some(text));
+        self.list.push(parameter.into());
     }
 
     fn comment(&self, field: &FieldDescriptor) -> Option<String> {
         self.schemas.comments.of_descriptor(&field.parent_file(), field.path()).map(str::to_owned)
     }
+}
+
+/// Whether an answer may be that the client has it already.
+pub(super) fn may_be_known(binding: &Described<'_>) -> bool {
+    binding.method.rest.etag && binding.binding.http_method() == "GET"
 }
 
 /// The field at the end of a path in proto names.
