@@ -4,8 +4,8 @@
 //! Reading order: [`run`] is its life; [`config`] and [`snapshot`] what it is told; [`listener`] takes connections in and
 //! [`gateway`] is the path of a request: [`route`] and [`contract`] find the method, [`authn`] says who asks, [`authz`] whether
 //! they may, [`headers`] what the upstream hears of it; then [`relay`] carries gRPC and [`rest`] carries REST, which
-//! [`transcode`] turns into gRPC and back; [`upstream`] is the way on; [`builtin`] is what the edge answers itself. [`error`]
-//! holds every refusal.
+//! [`transcode`] turns into gRPC and back, in whatever [`coding`] its bodies come; [`upstream`] is the way on; [`builtin`] is
+//! what the edge answers itself. [`error`] holds every refusal.
 //!
 //! Promises: a method is identified once, before authentication, and nothing later matches again. No header of a client
 //! reaches a service unless it is on a list. Nothing waits without a deadline, no buffer grows without a bound. One

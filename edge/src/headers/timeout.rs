@@ -1,4 +1,5 @@
-//! How long a caller says it will wait: `grpc-timeout`, and over REST also `x-server-timeout`; the shorter counts. A malformed wish is refused, not ignored: the caller would wait for less than it believes.
+//! How long a caller says it will wait: `grpc-timeout`, and over REST also `x-server-timeout`; the shorter counts. A malformed
+//! wish is refused, not ignored: the caller would wait for less than it believes.
 
 use std::time::Duration;
 

@@ -41,7 +41,7 @@ impl Framing {
         let accept = session.req_header().headers.get(ACCEPT).and_then(|value| value.to_str().ok());
         match Self::chosen(accept.unwrap_or_default()) {
             Self::Array | Self::Lines if target.binding.grpc_gateway() => Self::Wrapped,
-            framing => framing,
+            framing @ (Self::Array | Self::Lines | Self::Wrapped | Self::Events) => framing,
         }
     }
 
