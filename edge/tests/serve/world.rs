@@ -1,8 +1,10 @@
 //! A whole small world for one test: a certificate authority, an issuer of tokens, the service behind the edge and the edge
 //! itself, all in this process on free ports, gone with the test.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -220,12 +222,21 @@ fn signer() -> (EcdsaKeyPair, Value) {
     (pair, key_set)
 }
 
-fn compile(directory: &Path, name: &str, file: &str) {
+fn compile(directory: &Path, name: &str, file: &'static str) {
+    std::fs::write(directory.join(format!("{name}.binpb")), compiled(file)).unwrap();
+}
+
+/// A descriptor set, compiled once however many worlds a test makes.
+fn compiled(file: &'static str) -> Vec<u8> {
+    static SETS: Mutex<BTreeMap<&str, Vec<u8>>> = Mutex::new(BTreeMap::new());
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/serve/contract");
     let mesh = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
-    let mut compiler = protox::Compiler::new([own, mesh]).unwrap();
-    compiler.include_imports(true).open_file(file).unwrap();
-    std::fs::write(directory.join(format!("{name}.binpb")), compiler.encode_file_descriptor_set()).unwrap();
+    let compile = || {
+        let mut compiler = protox::Compiler::new([own, mesh]).unwrap();
+        compiler.include_imports(true).open_file(file).unwrap();
+        compiler.encode_file_descriptor_set()
+    };
+    SETS.lock().unwrap().entry(file).or_insert_with(compile).clone()
 }
 
 fn identity(directory: &Path, name: &str) -> chassis::config::Identity {

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use edge::contract::{HttpRule, MethodOverride, Overrides, RestOptions, ServiceOverride};
+use futures::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
@@ -19,6 +20,8 @@ use crate::cases::{self, body_of, expectation, generate, path_of};
 use crate::client::{Http, Reply, Rest};
 use crate::world::World;
 
+/// How many cases run at once: most of the time of one is spent waiting.
+const AT_ONCE: usize = 8;
 const SERVICE: &str = "edgeconf.v1.Conformance";
 /// Cases about grpc-gateway's own names for headers.
 const GATEWAY_NAMES: [&str; 2] = ["RQ-130", "RQ-134"];
@@ -29,19 +32,15 @@ const LIMIT_MIN: usize = 1024;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_call_of_the_cases_passes_through_the_edge() {
-    let mut failures = Vec::new();
-    let mut passed = 0;
-    for case in cases::cases() {
-        if case.get("rpc").is_none() || case.get("routes").is_some() {
-            continue;
-        }
-        for case in variants(&case) {
-            match run(&case).await {
-                Ok(()) => passed += 1,
-                Err(difference) => failures.push(format!("{}: {difference}", case["id"])),
-            }
-        }
-    }
+    let calls =
+        cases::cases().into_iter().filter(|case| case.get("rpc").is_some() && case.get("routes").is_none());
+    let runs = stream::iter(calls.flat_map(|case| variants(&case))).map(async |case| {
+        let difference = run(&case).await.err()?;
+        Some(format!("{}: {difference}", case["id"]))
+    });
+    let results: Vec<Option<String>> = runs.buffer_unordered(AT_ONCE).collect().await;
+    let passed = results.iter().filter(|result| result.is_none()).count();
+    let failures: Vec<String> = results.into_iter().flatten().collect();
     assert!(failures.is_empty(), "{} fail, {passed} pass:\n{}", failures.len(), failures.join("\n"));
     // One of the 119 in 14 sizes and 3 codings, one with a switch and without.
     assert_eq!(passed, 119 + 13 + 3 + 1);
