@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chassis::drain::Drain;
 use chassis::error::{Failure as _, Kind};
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, Method as Verb};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
@@ -81,10 +81,11 @@ async fn write_rest(session: &mut Session, error: &Error, status: &Status) -> pi
         details: Some(status.details()),
     };
     status_json(&failed, None, &mut body);
-    let mut header = ResponseHeader::build_no_case(error.http_status(), Some(6))?;
+    let mut header = ResponseHeader::build_no_case(error.http_status(), Some(8))?;
     header.insert_header(CONTENT_TYPE, "application/json")?;
     header.insert_header(CONTENT_LENGTH, body.len())?;
     header.insert_header(CACHE_CONTROL, "no-store")?;
+    header.insert_header(X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     if let Some((name, value)) = error.header() {
         header.insert_header(name, value)?;
     }

@@ -37,6 +37,14 @@ pub const LINGER: Duration = Duration::from_secs(1);
 /// What a client may have in flight towards one stream and one connection before the edge has read it.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// The same for a service, which sends everything it has to say over a few connections: a window for all streams at once, so
+/// that however many of them stall, the others find theirs open. 2^31-1 is HTTP/2's end.
+const fn mesh_window_bytes(streams_max: u32) -> u32 {
+    let bytes = STREAM_WINDOW_BYTES.saturating_mul(streams_max);
+    if bytes > i32::MAX.unsigned_abs() { i32::MAX.unsigned_abs() } else { bytes }
+}
+
 /// Streams reset by the client before they were accepted, and those kept in memory after a reset (CVE-2023-44487): more, and
 /// the connection ends.
 const PENDING_RESETS_MAX: usize = 20;
@@ -87,6 +95,14 @@ impl Front {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
             .max_concurrent_reset_streams(REMEMBERED_RESETS_MAX);
+        if admission.listener == Listener::Mesh {
+            let window = mesh_window_bytes(admission.streams_max);
+            // h2 counts up to 256 bytes of overhead for every small frame it buffers and closes the connection above a budget.
+            // Its own choice, half a window of strangers, is spent by one client stream of tiny messages that nobody reads, and
+            // every other call of that service would go down with it.
+            h2.initial_connection_window_size(window)
+                .data_frame_budget(usize::try_from(window).unwrap_or(usize::MAX));
+        }
         app.h2_options = Some(h2);
         let mut options = HttpServerOptions::default();
         options.h2_idle_timeout = Some(limits.idle());

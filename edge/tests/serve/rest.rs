@@ -26,6 +26,7 @@ async fn one_answer(rest: &Rest) {
     assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
     assert_eq!(reply.header("content-type"), "application/json");
     assert_eq!(reply.header("cache-control"), "no-store");
+    assert_eq!(reply.header("x-content-type-options"), "nosniff");
     assert_eq!(reply.json(), json!({"noteId": "n-7", "text": "a note", "size": "9223372036854775807"}));
 
     let reply = rest.post("/v1/notes", r#"{"text": "grüezi", "size": 12}"#).await;
@@ -34,7 +35,15 @@ async fn one_answer(rest: &Rest) {
     assert_eq!(reply.json(), json!({"noteId": "n-1", "text": "grüezi", "size": "12"}));
 
     let reply = rest.send(Method::HEAD, "/v1/notes/n-7", &[], "").await;
+    assert_eq!(reply.header("content-length"), rest.get("/v1/notes/n-7").await.header("content-length"));
     assert_eq!((reply.status, reply.body.unwrap().len()), (StatusCode::OK, 0));
+
+    let gone = rest.send(Method::DELETE, "/v1/drafts/n-7", &[], "").await;
+    assert_eq!((gone.status, gone.header("cache-control")), (StatusCode::NO_CONTENT, "no-store"));
+    for header in ["content-type", "content-length", "transfer-encoding"] {
+        assert!(!gone.headers.contains_key(header), "{gone:?}");
+    }
+    assert_eq!(gone.body.unwrap().len(), 0);
 
     let who = rest.get("/v1/whoami").await.json();
     assert_eq!(who["kind"], "subject", "{who}");
@@ -106,6 +115,7 @@ async fn bytes_up_and_down(rest: &Rest) {
     // What a customer has uploaded is never run by whoever opens it: neither as what it was not declared to be, nor as a page.
     assert_eq!(reply.header("x-content-type-options"), "nosniff");
     assert_eq!(reply.header("content-security-policy"), "default-src 'none'; sandbox");
+    assert_eq!(reply.header("content-disposition"), "attachment");
     assert_eq!(reply.body.unwrap().len(), 1_000_000);
     assert_eq!(rest.get("/v1/files/missing").await.status, StatusCode::NOT_FOUND);
     let cut = rest.get("/v1/files/f-1?bytes=1000&fail=true").await;
@@ -118,7 +128,7 @@ async fn a_foreign_service_is_served_by_configuration_alone(rest: &Rest) {
 }
 
 async fn the_log_says_what_happened_and_nothing_private(world: &World) {
-    world.until("the log is written", || world.access_log().len() >= 39).await;
+    world.until("the log is written", || world.access_log().len() >= 43).await;
     let lines = world.access_log();
     let get = lines.iter().find(|line| line["route"] == "/v1/notes/{note_id}").unwrap();
     assert_eq!(get["rpc"], "echo.v1.EchoService/GetNote", "{get}");

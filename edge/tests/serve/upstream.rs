@@ -178,6 +178,7 @@ impl Service<http::Request<Body>> for Echo {
             let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
             Ok(match method.as_str() {
                 "GetNote" => grpc().unary(service_fn(get), request).await,
+                "DeleteNote" => grpc().unary(service_fn(get), request).await,
                 "CreateNote" => grpc().unary(service_fn(create), request).await,
                 "WatchNotes" => grpc().server_streaming(service_fn(watch), request).await,
                 "UploadFile" => grpc().client_streaming(service_fn(upload), request).await,
