@@ -3,17 +3,17 @@
 //! customer. Lines that find the queue full are counted and lost.
 
 use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 
-/// What may wait for the writer: tens of milliseconds at any load, some megabytes at most.
-const QUEUE_LINES: usize = 4096;
+/// What may wait for the writer: tens of milliseconds at any load.
+const QUEUE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// How long the writer gathers lines before it writes them. A busy edge then wakes it a hundred times a second instead of once
 /// a request, and a line is seldom awaited.
 const GATHER: Duration = Duration::from_millis(10);
@@ -71,8 +71,25 @@ pub struct Entry<'a> {
 /// Handle to the log; clones share it.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    lines: Option<SyncSender<Vec<u8>>>,
+    queue: Option<Arc<Handle>>,
     dropped: Counter,
+}
+
+/// What the handles share. The last one that goes closes the queue.
+#[derive(Debug)]
+struct Handle(Arc<Queue>);
+
+/// Lines on their way to the writer, in one buffer: a line is copied into it and nothing changes threads but the whole.
+#[derive(Debug, Default)]
+struct Queue {
+    lines: Mutex<Lines>,
+    some: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    closed: bool,
 }
 
 /// The writing side. It ends when every [`AccessLog`] is gone.
@@ -83,7 +100,7 @@ impl AccessLog {
     /// A log that keeps nothing.
     #[must_use]
     pub fn off() -> Self {
-        Self { lines: None, dropped: Counter::default() }
+        Self { queue: None, dropped: Counter::default() }
     }
 
     /// Opens the log: a file to append to, or the standard output.
@@ -95,27 +112,28 @@ impl AccessLog {
             Some(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
             None => Box::new(io::stdout()),
         };
-        let (lines, queue) = sync_channel(QUEUE_LINES);
+        let queue = Arc::new(Queue::default());
+        let handle = Arc::new(Handle(Arc::clone(&queue)));
         let thread =
             std::thread::Builder::new().name("access-log".into()).spawn(move || write(&queue, sink))?;
-        Ok((Self { lines: Some(lines), dropped }, Writer(Some(thread))))
+        Ok((Self { queue: Some(handle), dropped }, Writer(Some(thread))))
     }
 
     /// Whether anybody reads.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.lines.is_some()
+        self.queue.is_some()
     }
 
     /// Hands a line to the writer.
     pub fn write(&self, entry: &Entry<'_>) {
-        let Some(lines) = &self.lines else { return };
+        let Some(handle) = &self.queue else { return };
         let mut line = Vec::with_capacity(512);
         if serde_json::to_writer(&mut line, entry).is_err() {
             return;
         }
         line.push(b'\n');
-        if lines.try_send(line).is_err() {
+        if !handle.0.push(&line) {
             self.dropped.inc();
         }
     }
@@ -130,20 +148,57 @@ impl Writer {
     }
 }
 
-/// Writes what has gathered, and flushes whenever nothing more is waiting.
-fn write(queue: &Receiver<Vec<u8>>, sink: Box<dyn Write + Send>) {
-    let mut sink = BufWriter::with_capacity(64 * 1024, sink);
-    while let Ok(line) = queue.recv() {
-        std::thread::sleep(GATHER);
-        let mut next = Some(line);
-        while let Some(line) = next {
-            if let Err(error) = sink.write_all(&line) {
-                tracing::error!(%error, "access log cannot be written");
-            }
-            next = queue.try_recv().ok();
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.lines().closed = true;
+        self.0.some.notify_one();
+    }
+}
+
+impl Queue {
+    /// Takes a line; `false` when there is no room.
+    fn push(&self, line: &[u8]) -> bool {
+        let mut lines = self.lines();
+        if lines.bytes.len() + line.len() > QUEUE_BYTES_MAX {
+            return false;
         }
-        if let Err(error) = sink.flush() {
-            tracing::error!(%error, "access log cannot be flushed");
+        let first = lines.bytes.is_empty();
+        lines.bytes.extend_from_slice(line);
+        drop(lines);
+        if first {
+            self.some.notify_one();
+        }
+        true
+    }
+
+    /// Waits for a line and for those that come with it, and leaves `written` in their place. `false` after the last.
+    fn take(&self, written: &mut Vec<u8>) -> bool {
+        let nothing = |lines: &mut Lines| lines.bytes.is_empty() && !lines.closed;
+        let lines = self.some.wait_while(self.lines(), nothing).unwrap_or_else(PoisonError::into_inner);
+        if lines.bytes.is_empty() {
+            return false;
+        }
+        let closed = lines.closed;
+        drop(lines);
+        if !closed {
+            std::thread::sleep(GATHER);
+        }
+        written.clear();
+        std::mem::swap(&mut self.lines().bytes, written);
+        true
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes what has gathered, until the last handle is gone.
+fn write(queue: &Queue, mut sink: Box<dyn Write + Send>) {
+    let mut lines = Vec::new();
+    while queue.take(&mut lines) {
+        if let Err(error) = sink.write_all(&lines).and_then(|()| sink.flush()) {
+            tracing::error!(%error, "access log cannot be written");
         }
     }
 }

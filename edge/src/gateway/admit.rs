@@ -9,6 +9,7 @@ use chassis::trace::TraceContext;
 use http::{HeaderMap, HeaderValue};
 use pingora::proxy::Session;
 use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 use super::refuse::finish_connection;
 use super::{Context, Gateway};
@@ -52,7 +53,7 @@ impl Gateway {
         let sampled = rand::random_range(0..1_000_000) < self.shared.sample_per_million;
         let fresh = TraceContext { sampled, ..TraceContext::root() };
         let authority = header.uri.authority().map(|authority| authority.as_str());
-        let id = uuid::Uuid::now_v7();
+        let id = transaction_id();
         let received = headers::read(headers, authority, self.listener, record.wire, fresh, id);
         if let Ok(received) = &received {
             record.received(received);
@@ -86,6 +87,13 @@ impl Gateway {
             drain: self.shared.drain.clone(),
         })
     }
+}
+
+/// A UUIDv7 from the thread's own random numbers: the crate's asks the kernel for each, and counts under a lock.
+fn transaction_id() -> Uuid {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let milliseconds = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+    uuid::Builder::from_unix_timestamp_millis(milliseconds, &rand::random()).into_uuid()
 }
 
 impl Call {
