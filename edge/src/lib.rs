@@ -23,6 +23,7 @@ pub mod config;
 pub mod contract;
 pub mod error;
 pub mod gateway;
+mod gather;
 pub mod headers;
 mod jwks;
 pub mod listener;

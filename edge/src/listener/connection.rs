@@ -52,6 +52,12 @@ impl Connection {
         session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref::<Arc<Self>>()
     }
 
+    /// Whether it speaks HTTP/2.
+    #[must_use]
+    pub const fn is_h2(&self) -> bool {
+        self.h2
+    }
+
     /// A request header was parsed.
     pub fn request_begins(&self) {
         self.enter(ACTIVE);

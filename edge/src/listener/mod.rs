@@ -5,6 +5,7 @@ mod connection;
 mod socket;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use socket::Socket;
 use crate::authn::PeerCertificate;
 use crate::config::Limits;
 use crate::gateway::Gateway;
+use crate::gather::Gather;
 use crate::metrics::{ListenerMetrics, Metrics};
 use crate::policy::Listener;
 
@@ -145,9 +147,12 @@ impl Front {
                 next = ServerApp::process_new(&self.app, stream, &self.stop).await;
             }
         };
+        // Of HTTP/2 this is only the connection, its streams are tasks of their own; HTTP/1 does all its work here.
+        let serving: Pin<Box<dyn Future<Output = ()> + Send>> =
+            if connection.is_h2() { Box::pin(Gather::new(serving)) } else { Box::pin(serving) };
         tokio::select! {
             biased;
-            () = Box::pin(serving) => (),
+            () = serving => (),
             () = self.stands_still(&connection) => (),
         }
     }

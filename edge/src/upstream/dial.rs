@@ -21,6 +21,7 @@ use super::connection::{Connection, Keep, drive};
 use super::error::DialError;
 use super::group::Group;
 use super::metrics::UpstreamMetrics;
+use crate::gather::Gather;
 
 /// What a connection's bytes go through.
 pub(super) type Socket = Either<TcpStream, TlsStream<TcpStream>>;
@@ -132,7 +133,7 @@ impl Dialer {
         // The task must not keep the connection alive: it ends when the pool and all streams have let go of it.
         self.spawn(
             "upstream connection",
-            drive(http, Arc::downgrade(&connection), self.keep, self.drain.stopping()),
+            Gather::new(drive(http, Arc::downgrade(&connection), self.keep, self.drain.stopping())),
         );
         Ok(connection)
     }
