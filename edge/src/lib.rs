@@ -2,15 +2,15 @@
 //! options of `edge.v1`; it knows no service by name. Adding an RPC changes the contract and one service, never this crate.
 //!
 //! Reading order: [`run`] is its life; [`config`] and [`snapshot`] what it is told; [`listener`] takes connections in and
-//! [`gateway`] is the path of a request: [`route`] and [`contract`] find the method, [`authn`] says who asks, [`authz`] whether
-//! they may, [`headers`] what the upstream hears of it; then [`relay`] carries gRPC and [`rest`] carries REST, which
+//! [`gateway`] is the path of a [`request`]: [`route`] and [`contract`] find the method, [`authn`] says who asks, [`authz`]
+//! whether they may, [`headers`] what the upstream hears of it; then [`relay`] carries gRPC and [`rest`] carries REST, which
 //! [`transcode`] turns into gRPC and back, in whatever [`coding`] its bodies come; [`upstream`] is the way on; [`builtin`] is
 //! what the edge answers itself. [`error`] holds every refusal.
 //!
 //! Promises: a method is identified once, before authentication, and nothing later matches again. No header of a client
 //! reaches a service unless it is on a list. Nothing waits without a deadline, no buffer grows without a bound. One
-//! [`snapshot::Snapshot`] serves a request from its first byte to its last. Only `gateway`, `listener`, `relay`, `rest` and
-//! `upstream` see a type of Pingora's.
+//! [`snapshot::Snapshot`] serves a request from its first byte to its last. Only `gateway`, `listener`, `relay`, `request`,
+//! `rest` and `upstream` see a type of Pingora's.
 
 pub mod access_log;
 pub mod admin;
@@ -30,6 +30,7 @@ pub mod listener;
 pub mod metrics;
 pub mod policy;
 pub mod relay;
+pub mod request;
 pub mod rest;
 pub mod route;
 pub mod run;

@@ -2,40 +2,19 @@
 //! Nothing of the body has been read so far, and nothing after this looks at credentials again.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use chassis::drain::Drain;
 use chassis::trace::TraceContext;
-use http::{HeaderMap, HeaderValue};
 use pingora::proxy::Session;
-use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::refuse::finish_connection;
 use super::{Context, Gateway};
 use crate::authz;
 use crate::contract::Method;
 use crate::error::Error;
-use crate::headers::{self, Received, Wire};
+use crate::headers;
+use crate::request::Call;
 use crate::snapshot::Snapshot;
-use crate::upstream::{StreamClass, Upstream, UpstreamStream};
-
-/// A call that may be made.
-pub struct Call {
-    /// The configuration it is served by.
-    pub snapshot: Arc<Snapshot>,
-    /// What is called.
-    pub method: Arc<Method>,
-    /// By when it must have ended.
-    pub deadline: Instant,
-    /// How long nothing may move, for streams.
-    pub idle: Option<Duration>,
-    upstream: Arc<Upstream>,
-    caller: HeaderValue,
-    received: Received,
-    wire: Wire,
-    drain: Drain,
-}
 
 impl Gateway {
     /// Authentication, authorization, headers.
@@ -94,29 +73,4 @@ fn transaction_id() -> Uuid {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let milliseconds = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
     uuid::Builder::from_unix_timestamp_millis(milliseconds, &rand::random()).into_uuid()
-}
-
-impl Call {
-    /// Lets a kept-alive HTTP/1 connection end with this answer if the process is stopping. Must precede the answer's header.
-    pub fn finish_connection(&self, session: &mut Session) {
-        finish_connection(session, &self.drain);
-    }
-
-    /// Opens the stream to the upstream, with what of the request's header may reach it.
-    ///
-    /// # Errors
-    /// When no endpoint takes the call in time.
-    pub async fn open(&self, from: &HeaderMap) -> Result<UpstreamStream, Error> {
-        let path = self.snapshot.path(&self.method);
-        let path = path.ok_or(Error::Internal { problem: "a method without a path" })?;
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let Snapshot { request_headers, .. } = &*self.snapshot;
-        let headers = headers::upstream(from, self.wire, request_headers, &self.caller, &self.received, left);
-        let streaming = self.method.client_streaming || self.method.server_streaming;
-        let class = if streaming { StreamClass::Streaming } else { StreamClass::Unary };
-        match timeout_at(self.deadline, self.upstream.open(class, path, headers, false)).await {
-            Ok(opened) => opened.map_err(Error::from),
-            Err(_) => Err(Error::DeadlineExceeded),
-        }
-    }
 }

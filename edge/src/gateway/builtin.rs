@@ -15,11 +15,11 @@ use pingora::proxy::Session;
 use std::sync::Arc;
 use tonic::Code;
 
-use super::refuse::finish_connection;
-use super::{Context, Ended, Gateway};
+use super::{Context, Gateway};
 use crate::authn::Authenticated;
 use crate::builtin::{Access, Page};
 use crate::error::Error;
+use crate::request::{Ended, finish_connection};
 
 impl Gateway {
     /// Serves a page.

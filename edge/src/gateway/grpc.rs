@@ -5,10 +5,10 @@ use http::HeaderMap;
 use pingora::protocols::http::server::Session as Downstream;
 use pingora::proxy::Session;
 
-use super::{Call, Ended, Record, code};
 use crate::error::Error;
 use crate::headers;
 use crate::relay::{self, Answer, Bounds, EndedBy, Failure};
+use crate::request::{Call, Ended, Record, code};
 
 /// Relays the call to its end.
 pub(super) async fn relay(session: &mut Session, call: &Call, record: &mut Record) -> Result<(), Ended> {

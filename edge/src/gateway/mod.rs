@@ -8,7 +8,6 @@ mod builtin;
 mod framing;
 mod grpc;
 mod limits;
-mod record;
 mod reflection;
 mod refuse;
 
@@ -22,19 +21,17 @@ use http::{HeaderMap, Method as Verb};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
-use tonic::Code;
 
-pub use admit::Call;
 pub use limits::{Budget, Shares};
-pub use record::Record;
 
 use crate::access_log::AccessLog;
 use crate::authn::Authenticator;
 use crate::error::Error;
 use crate::headers::Wire;
-use crate::listener::Connection;
+use crate::listener::connection::Connection;
 use crate::metrics::{InFlight, ListenerMetrics, Metrics};
 use crate::policy::Listener;
+use crate::request::{Ended, Record};
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstreams;
 use crate::{contract, rest};
@@ -77,26 +74,6 @@ pub struct Context {
     _counted: InFlight,
     // HTTP/2 streams are tasks that Pingora does not wait for; the drain does.
     _guard: Guard,
-}
-
-/// Why a request ended without its answer.
-pub enum Ended {
-    /// The edge refused it, and the client is told why.
-    Refused(Error),
-    /// Nothing more can or may be written: the client has gone, or an answer that had begun broke off.
-    Aborted(pingora::BError),
-}
-
-impl From<Error> for Ended {
-    fn from(error: Error) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl From<pingora::BError> for Ended {
-    fn from(error: pingora::BError) -> Self {
-        Self::Aborted(error)
-    }
 }
 
 impl Gateway {
@@ -286,12 +263,6 @@ impl ProxyHttp for Gateway {
         }
         (context.seat, context.share) = (None, None);
     }
-}
-
-/// A code by its number; those gRPC does not have are UNKNOWN.
-#[must_use]
-pub fn code(number: u32) -> Code {
-    i32::try_from(number).map_or(Code::Unknown, Code::from_i32)
 }
 
 #[cfg(test)]

@@ -16,10 +16,10 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Code;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 
-use super::refuse::finish_connection;
-use super::{Context, Ended, Gateway};
+use super::{Context, Gateway};
 use crate::builtin::{Reflection, View};
 use crate::error::Error;
+use crate::request::{Ended, finish_connection};
 use crate::transcode::frame::{self, PREFIX_BYTES, Prefix};
 
 /// A question is a name.

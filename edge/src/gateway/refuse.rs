@@ -13,9 +13,9 @@ use pingora::proxy::Session;
 use tokio::time::timeout;
 use tonic::Status;
 
-use super::Record;
 use crate::error::Error;
 use crate::headers::Wire;
+use crate::request::{Record, finish_connection};
 use crate::transcode::{Failed, status_json};
 
 /// How much of a refused body is read away, and for how long. A connection that is closed on unread bytes is reset, and the
@@ -44,13 +44,6 @@ pub(super) async fn write(
     match record.wire {
         Wire::Grpc => write_grpc(session, &status).await,
         Wire::Rest => write_rest(session, error, &status).await,
-    }
-}
-
-/// Lets a kept-alive HTTP/1 connection end with this answer when the process is stopping. Must precede the answer's header.
-pub(super) fn finish_connection(session: &mut Session, drain: &Drain) {
-    if drain.is_stopping() {
-        session.set_keepalive(None);
     }
 }
 

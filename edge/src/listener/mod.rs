@@ -1,7 +1,7 @@
 //! From a listening socket to the proxy: the chassis accepts, Pingora's TLS shakes hands, and a wrapped stream is served until it
 //! ends. It also ends what the drain would wait for in vain: a client that answers no GOAWAY would hold its connection for ever.
 
-mod connection;
+pub(crate) mod connection;
 mod socket;
 
 use std::net::SocketAddr;
@@ -22,7 +22,8 @@ use pingora::server::configuration::ServerConf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
-pub use connection::{Connection, HeaderBounds};
+use connection::Connection;
+pub use connection::HeaderBounds;
 use socket::Socket;
 
 use crate::authn::PeerCertificate;

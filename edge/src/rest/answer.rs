@@ -14,7 +14,7 @@ use tonic::Code;
 
 use crate::coding::Coding;
 use crate::error::Error;
-use crate::gateway::{Call, code};
+use crate::request::{Call, code};
 use crate::transcode::frame::{PREFIX_BYTES, Prefix};
 use crate::transcode::{Failed, decode_bin, http_status_of};
 use crate::upstream::{StreamError, UpstreamStream};

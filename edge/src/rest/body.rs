@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::coding::{Coding, DecodeError};
 use crate::error::Error;
-use crate::gateway::Ended;
+use crate::request::Ended;
 
 /// Reads the whole body and decodes it. Both forms are bounded alike.
 pub(super) async fn read_whole(

@@ -5,7 +5,7 @@ use pingora::proxy::Session;
 use super::exchange::Exchange;
 use super::{Target, unary};
 use crate::error::Error;
-use crate::gateway::{Call, Ended, Record};
+use crate::request::{Call, Ended, Record};
 
 pub(super) async fn serve(
     session: &mut Session,

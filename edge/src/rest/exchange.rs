@@ -11,7 +11,7 @@ use super::answer::{Answer, bounded};
 use super::up::Up;
 use super::{Target, body, unary};
 use crate::error::Error;
-use crate::gateway::{Call, Ended, Record};
+use crate::request::{Call, Ended, Record};
 use crate::transcode::BindingKind;
 
 /// How much of an answer waits for the end of an HTTP/1 request. Beyond it the answer begins: a service that waits for it to

@@ -16,7 +16,7 @@ use http::header::{CONTENT_TYPE, HeaderName, IF_MATCH};
 use pingora::proxy::Session;
 
 use crate::error::Error;
-use crate::gateway::{Call, Ended, Record};
+use crate::request::{Call, Ended, Record};
 use crate::route::Variables;
 use crate::transcode::{Binding, BindingKind, RequestError, RestRequest};
 

@@ -15,8 +15,8 @@ use tonic::Code;
 use super::Target;
 use super::answer::Status;
 use crate::coding::Coding;
-use crate::gateway::{Call, Record};
 use crate::headers;
+use crate::request::{Call, Record};
 use crate::transcode::{http_status_of, retry_after, status_json};
 
 /// The header of a success, without its length: what every answer carries, and what the upstream may add.

@@ -16,7 +16,7 @@ use super::answer::Answer;
 use super::exchange::Exchange;
 use super::{Target, reply};
 use crate::error::Error;
-use crate::gateway::{Call, Ended, Record};
+use crate::request::{Call, Ended, Record};
 use crate::transcode::{Failed, Types, status_flat, status_json};
 
 /// Messages that have arrived together leave together, up to this many bytes: one write instead of many.

@@ -9,7 +9,7 @@ use tonic::Code;
 use super::answer::{Answer, Status, within};
 use super::{Target, body, reply};
 use crate::error::Error;
-use crate::gateway::{Call, Ended, Record};
+use crate::request::{Call, Ended, Record};
 use crate::transcode::frame;
 use crate::upstream::UpstreamStream;
 

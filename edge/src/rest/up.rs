@@ -10,7 +10,7 @@ use pingora::proxy::Session;
 
 use super::{Target, body};
 use crate::error::Error;
-use crate::gateway::{Call, Ended};
+use crate::request::{Call, Ended};
 use crate::transcode::{RequestError, Splitter, frame};
 use crate::upstream::UpstreamStream;
 
