@@ -20,10 +20,14 @@ AS $$
 DECLARE
     hold_accounts bigint[] := '{}';
 BEGIN
-    -- Whole milliseconds: an id carries no more, and id and booking time must agree.
-    SELECT h.seq, h.hash, (extract(epoch FROM date_trunc('milliseconds', greatest(clock_timestamp(), h.booked_at))) * 1000)::bigint
-      INTO STRICT head_seq, head_hash, now_ms
-      FROM ledger.head h FOR UPDATE;
+    SELECT h.seq, h.hash INTO STRICT head_seq, head_hash FROM ledger.head h FOR UPDATE;
+    -- The booking time in a statement of its own: a SELECT ... FOR UPDATE computes its columns before it waits, and again only if
+    -- the row has changed meanwhile. Behind a batch that only refused, or one that was rolled back, the time would be that of
+    -- joining the queue, and a row would appear in a past that somebody has read already. Whole milliseconds: an id carries no
+    -- more, and id and booking time must agree.
+    SELECT (extract(epoch FROM date_trunc('milliseconds', greatest(clock_timestamp(), h.booked_at))) * 1000)::bigint
+      INTO STRICT now_ms
+      FROM ledger.head h;
 
     IF cardinality(hold_ids) > 0 THEN
         SELECT array_agg(h.id), array_agg(h.creator), array_agg(h.dr), array_agg(h.cr), array_agg(h.amount),
