@@ -30,7 +30,7 @@ pub type Row = (&'static str, fn(&Target) -> Request);
 
 pub const ROWS: [Row; 6] = [
     ("REST GET h1", |target| rest(&target.h1, target, Method::GET, GET, None)),
-    ("REST POST h1", |target| rest(&target.h1, target, Method::POST, "/v1/entries", Some(body()))),
+    ("REST POST h1", |target| rest(&target.h1, target, Method::POST, "/v1/bench/entries", Some(body()))),
     ("REST list of 100 h1", |target| rest(&target.h1, target, Method::GET, LIST, None)),
     ("REST GET h2", |target| rest(&target.h2, target, Method::GET, GET, None)),
     ("gRPC unary", unary),
@@ -38,8 +38,8 @@ pub const ROWS: [Row; 6] = [
 ];
 
 const GET: &str =
-    "/v1/accounts/01a202f5-880c-741f-a3c6-168acc03d7da/entries/01a202f5-8833-7000-8000-0016bd8081ba";
-const LIST: &str = "/v1/accounts/01a202f5-880c-741f-a3c6-168acc03d7da/entries?page_size=100";
+    "/v1/bench/01a202f5-880c-741f-a3c6-168acc03d7da/entries/01a202f5-8833-7000-8000-0016bd8081ba";
+const LIST: &str = "/v1/bench/01a202f5-880c-741f-a3c6-168acc03d7da/entries?page_size=100";
 
 fn body() -> Bytes {
     json!({
