@@ -55,7 +55,7 @@ async fn run() {
     println!("{:<22} {:>24} {:>24} {:>7}", "", "edge", "envoy", "CPU");
     println!("{:<22} {:>24} {:>24} {:>7}", "row", "req/s  us  p50  p99", "req/s  us  p50  p99", "ratio");
     let mut rows = Vec::new();
-    for (name, make) in ROWS {
+    for (name, make) in ROWS.into_iter().filter(|(name, _)| wanted(name)) {
         let (a, b) = (make(&ours), make(&theirs));
         let mut pairs = Vec::new();
         for _ in 0..2 {
@@ -70,9 +70,18 @@ async fn run() {
         rows.push(json!({ "row": name, "ours": figures(&a), "envoy": figures(&b), "ratio": ratio }));
     }
     println!("resident: edge {:.0} MiB, envoy {:.0} MiB", resident_mib(edge), resident_mib(envoy.pid()));
+    if rows.len() < ROWS.len() {
+        return;
+    }
     let out = dev::repository().join("docs/benchmarks/edge.json");
     std::fs::create_dir_all(out.parent().unwrap()).unwrap();
     std::fs::write(out, serde_json::to_string_pretty(&rows).unwrap() + "\n").unwrap();
+}
+
+/// All rows, or those whose names hold one of the words on the command line: to look at one under a profiler.
+fn wanted(name: &str) -> bool {
+    let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--")).peekable();
+    words.peek().is_none() || words.any(|word| name.contains(&word))
 }
 
 fn cells(m: &Measured) -> String {
