@@ -1,7 +1,9 @@
 //! A connection above TLS, as the proxy reads and writes it. It adds what Pingora does not have: one deadline and one size for a
-//! whole request header (Pingora's timeout is per read and its bound is 1 MiB), and a record of what the connection is and
-//! does, which the gateway finds in the session's digest and the drain watches.
+//! whole request header (Pingora's timeout is per read and its bound is 1 MiB), a buffer that makes one TLS record of what is
+//! flushed together, and a record of what the connection is and does, which the gateway finds in the session's digest and the
+//! drain watches.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::{Buf as _, BytesMut};
+use futures::FutureExt as _;
 use pingora::http::ResponseHeader;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
@@ -33,6 +37,13 @@ const IDLE: u8 = 2;
 /// The client preface and the header of its SETTINGS frame. What follows may take as long as it likes: an idle gRPC channel is
 /// legal, and the idle bound of the connection rules it.
 const H2_PREFACE_BYTES: usize = 33;
+
+/// One TLS record. What HTTP/1 writes before it flushes leaves in one where it fits, not the header in one and the body in
+/// another: each costs both ends a pass of the cipher of its own.
+const RECORD_BYTES: usize = 16 * 1024;
+
+/// Room that an idle connection keeps for its next answer: most fit.
+const KEPT_BYTES: usize = 2048;
 
 /// What is known about a connection; one for all its requests.
 #[derive(Debug)]
@@ -100,7 +111,7 @@ pub struct HeaderBounds {
 
 /// The stream that the proxy serves.
 #[derive(Debug)]
-pub struct Stream<S> {
+pub struct Stream<S: IO> {
     io: S,
     connection: Arc<Connection>,
     digest: Arc<ProxyDigest>,
@@ -108,6 +119,8 @@ pub struct Stream<S> {
     deadline: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
     header_bytes: usize,
+    /// What HTTP/1 has written and not flushed. HTTP/2 gathers its frames itself.
+    unsent: BytesMut,
 }
 
 impl<S: IO> Stream<S> {
@@ -138,6 +151,7 @@ impl<S: IO> Stream<S> {
             deadline,
             sleep: None,
             header_bytes: 0,
+            unsent: BytesMut::new(),
         };
         Ok((stream, connection))
     }
@@ -183,6 +197,35 @@ impl<S: IO> Stream<S> {
         ready!(sleep.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
+
+    /// Passes bytes on to TLS.
+    fn poll_pass(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
+        self.connection.moved.fetch_add(1, Relaxed);
+        Poll::Ready(Ok(count))
+    }
+
+    /// Passes on what has gathered.
+    fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut unsent = std::mem::take(&mut self.unsent);
+        while !unsent.is_empty() {
+            let passed = self.poll_pass(cx, &unsent);
+            match passed {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => unsent.advance(count),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.unsent = unsent;
+                    return Poll::Pending;
+                }
+            }
+        }
+        if unsent.capacity() <= KEPT_BYTES {
+            unsent.clear();
+            self.unsent = unsent;
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl<S: IO> AsyncRead for Stream<S> {
@@ -205,16 +248,25 @@ impl<S: IO> AsyncRead for Stream<S> {
 
 impl<S: IO> AsyncWrite for Stream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
-        self.connection.moved.fetch_add(1, Relaxed);
+        let me = &mut *self;
+        if me.unsent.len() >= RECORD_BYTES {
+            ready!(me.poll_unsent(cx))?;
+        }
+        if me.connection.h2 || (me.unsent.is_empty() && bytes.len() >= RECORD_BYTES) {
+            return me.poll_pass(cx, bytes);
+        }
+        let count = bytes.len().min(RECORD_BYTES - me.unsent.len());
+        me.unsent.extend_from_slice(&bytes[..count]);
         Poll::Ready(Ok(count))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_unsent(cx))?;
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_unsent(cx))?;
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
@@ -223,8 +275,10 @@ impl<S: IO> AsyncWrite for Stream<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices))?;
-        self.connection.moved.fetch_add(1, Relaxed);
+        let me = &mut *self;
+        ready!(me.poll_unsent(cx))?;
+        let count = ready!(Pin::new(&mut me.io).poll_write_vectored(cx, slices))?;
+        me.connection.moved.fetch_add(1, Relaxed);
         Poll::Ready(Ok(count))
     }
 
@@ -280,6 +334,15 @@ impl<S: IO> GetSocketDigest for Stream<S> {
 #[async_trait]
 impl<S: IO> Shutdown for Stream<S> {
     async fn shutdown(&mut self) {
+        // A client that is gone hears nothing more.
+        let _ = poll_fn(|cx| self.poll_unsent(cx)).await;
         self.io.shutdown().await;
+    }
+}
+
+impl<S: IO> Drop for Stream<S> {
+    fn drop(&mut self) {
+        // As below: what has gathered may be the last words of an answer.
+        let _ = poll_fn(|cx| self.poll_unsent(cx)).now_or_never();
     }
 }
