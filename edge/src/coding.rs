@@ -1,14 +1,18 @@
 //! Content codings: gzip, deflate, Brotli and Zstandard, whole bodies and single gRPC messages. Decoding stops at a bound, so that
 //! a small body cannot become a large one unseen. Pure: bytes in, bytes out; which headers say what is decided by the callers.
+//! What arrives in pieces is decoded by a [`Decoder`].
 
-use std::io::{self, Read, Write as _};
+mod decoder;
+
+use std::io::{self, Write as _};
 
 use flate2::Compression;
-use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::GzEncoder;
 
-/// The largest window a Zstandard body may ask for, 8 MiB: what RFC 8878 asks every decoder to have.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+pub use decoder::Decoder;
+
+/// How much is decoded at a time. What is left of it is shorter than most bodies.
+const STEP_BYTES: usize = 16 * 1024;
 /// Levels for answers that are made once and read once: most of the gain for the least time.
 const GZIP_LEVEL: u32 = 4;
 const BROTLI_LEVEL: u32 = 4;
@@ -34,6 +38,10 @@ pub enum DecodeError {
     TooLarge,
     #[error("not in its coding")]
     Malformed,
+    #[error("ends before its coding does")]
+    Truncated,
+    #[error("goes on behind the end of its coding")]
+    Trailing,
 }
 
 impl Coding {
@@ -92,17 +100,23 @@ impl Coding {
     /// # Errors
     /// When they are not in this coding, end too early, or are more than `bytes_max` once decoded.
     pub fn decode(self, bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, DecodeError> {
-        match self {
-            Self::Gzip => read(MultiGzDecoder::new(bytes), bytes_max),
-            Self::Deflate => read(ZlibDecoder::new(bytes), bytes_max),
-            Self::Brotli => read(brotli::Decompressor::new(bytes, BROTLI_BUFFER_BYTES), bytes_max),
-            Self::Zstd => {
-                let mut decoder =
-                    zstd::stream::read::Decoder::with_buffer(bytes).map_err(|_| DecodeError::Malformed)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|_| DecodeError::Malformed)?;
-                read(decoder, bytes_max)
+        let mut decoder = Decoder::new(self)?;
+        let (mut out, mut read, mut length) = (Vec::new(), 0, 0);
+        loop {
+            // One byte of room behind the bound tells a body that fills it from one that exceeds it.
+            out.resize((length + STEP_BYTES).min(bytes_max.saturating_add(1)), 0);
+            let (taken, written) = decoder.decode(&bytes[read..], &mut out[length..])?;
+            (read, length) = (read + taken, length + written);
+            if length > bytes_max {
+                return Err(DecodeError::TooLarge);
+            }
+            if length < out.len() {
+                break;
             }
         }
+        decoder.finish()?;
+        out.truncate(length);
+        Ok(out)
     }
 
     /// Encodes `bytes`; `None` where that makes them no smaller.
@@ -120,13 +134,6 @@ impl Coding {
         // Writing to memory does not fail; if it ever did, the plain bytes are as good an answer.
         encoded.ok().filter(|encoded| encoded.len() < bytes.len())
     }
-}
-
-fn read(decoder: impl Read, bytes_max: usize) -> Result<Vec<u8>, DecodeError> {
-    let mut out = Vec::new();
-    let bound = (bytes_max as u64).saturating_add(1);
-    decoder.take(bound).read_to_end(&mut out).map_err(|_| DecodeError::Malformed)?;
-    if out.len() > bytes_max { Err(DecodeError::TooLarge) } else { Ok(out) }
 }
 
 fn brotli(bytes: &[u8]) -> io::Result<Vec<u8>> {
@@ -167,16 +174,74 @@ mod tests {
 
     #[test]
     fn what_was_encoded_is_decoded_up_to_its_bound() {
-        let text = b"{\"name\":\"value\"}".repeat(1000);
+        let text = b"{\"name\":\"value\"}".repeat(3000);
         for coding in ALL {
             let encoded = encode(coding, &text);
             assert!(encoded.len() < text.len() / 10, "{coding:?}");
             assert_eq!(coding.decode(&encoded, text.len()).unwrap(), text, "{coding:?}");
             assert_eq!(coding.decode(&encoded, text.len() - 1), Err(DecodeError::TooLarge), "{coding:?}");
-            let cut = &encoded[..encoded.len() - 1];
-            assert_eq!(coding.decode(cut, text.len()), Err(DecodeError::Malformed), "{coding:?}");
             assert_eq!(coding.decode(b"no such thing", 100), Err(DecodeError::Malformed), "{coding:?}");
         }
+    }
+
+    #[test]
+    fn an_end_that_comes_too_early_or_too_late_is_told() {
+        let text: Vec<u8> =
+            (0..2000_u32).flat_map(|number| number.wrapping_mul(number).to_le_bytes()).collect();
+        for coding in ALL {
+            let encoded = encode(coding, &text);
+            for end in (1..encoded.len()).step_by(97).chain([encoded.len() - 1]) {
+                let cut = coding.decode(&encoded[..end], text.len());
+                assert_eq!(cut, Err(DecodeError::Truncated), "{coding:?} {end}");
+            }
+            for trailing in [&b"x"[..], b"\0", b"\r\n"] {
+                let longer = [&encoded, trailing].concat();
+                assert_eq!(coding.decode(&longer, text.len()), Err(DecodeError::Trailing), "{coding:?}");
+            }
+            assert_eq!(coding.decode(b"", 0), Ok(Vec::new()), "{coding:?}");
+        }
+        for coding in [Coding::Gzip, Coding::Zstd] {
+            let twice = [encode(coding, &text), encode(coding, &text)].concat();
+            assert_eq!(
+                coding.decode(&twice, text.len() * 2).unwrap(),
+                [&text[..], &text].concat(),
+                "{coding:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn pieces_of_any_size_are_decoded_into_room_of_any_size() {
+        let text = b"a little, and a little more. ".repeat(200);
+        for coding in ALL {
+            let encoded = encode(coding, &text);
+            for (piece, room) in [(1, 1), (1, 4096), (7, 13), (encoded.len(), 100)] {
+                let mut decoder = Decoder::new(coding).unwrap();
+                let (mut decoded, mut out) = (Vec::new(), vec![0; room]);
+                for mut input in encoded.chunks(piece) {
+                    loop {
+                        let (read, written) = decoder.decode(input, &mut out).unwrap();
+                        input = &input[read..];
+                        decoded.extend_from_slice(&out[..written]);
+                        if written < room {
+                            break;
+                        }
+                    }
+                    assert!(input.is_empty(), "{coding:?}");
+                }
+                decoder.finish().unwrap();
+                assert!(decoded == text, "{coding:?} {piece} {room}");
+            }
+        }
+    }
+
+    #[test]
+    fn windows_without_a_bound_are_refused() {
+        // A window of 2^30 bytes, which only the large-window form has.
+        assert_eq!(Coding::Brotli.decode(&[0x11, 0x1e, 0, 0, 0, 0], 100), Err(DecodeError::Malformed));
+        // A Zstandard frame whose header asks for 2^31 bytes.
+        let frame = [0x28, 0xb5, 0x2f, 0xfd, 0, 21 << 3, 1, 0, 0];
+        assert_eq!(Coding::Zstd.decode(&frame, 100), Err(DecodeError::Malformed));
     }
 
     #[test]

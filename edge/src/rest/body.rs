@@ -25,7 +25,7 @@ pub(super) async fn read_whole(
     match coding.decode(&received, bytes_max) {
         Ok(decoded) => Ok(decoded.into()),
         Err(DecodeError::TooLarge) => Err(Error::BodyTooLarge { bytes_max }.into()),
-        Err(DecodeError::Malformed) => Err(Error::InvalidHeader { header: "content-encoding" }.into()),
+        Err(_) => Err(Error::InvalidHeader { header: "content-encoding" }.into()),
     }
 }
 
