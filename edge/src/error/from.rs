@@ -70,6 +70,11 @@ impl From<RequestError> for Error {
                 let violation = Violation::new("", "the form is not UTF-8");
                 Self::InvalidRequest { violations: vec![violation] }
             }
+            RequestError::MalformedMultipart { part, reason } => {
+                let place = if part == 0 { String::new() } else { format!(" at part {part}") };
+                let problem = format!("the multipart body is malformed{place}: {reason}");
+                Self::InvalidRequest { violations: vec![Violation::new("", problem)] }
+            }
             RequestError::UnsupportedMediaType => Self::UnsupportedMediaType,
         }
     }

@@ -24,6 +24,9 @@ pub enum RequestError {
     /// A form that is not text.
     #[error("invalid UTF-8 at byte {offset}")]
     MalformedForm { offset: usize },
+    /// An envelope of parts that cannot be taken apart: at its `part`th part, or as a whole.
+    #[error("malformed multipart body at part {part}: {reason}")]
+    MalformedMultipart { part: usize, reason: &'static str },
     /// The body's content type is none the method takes.
     #[error("unsupported media type")]
     UnsupportedMediaType,
@@ -44,7 +47,10 @@ impl RequestError {
             Self::MalformedJson { offset: inside, reason } => {
                 Self::MalformedJson { offset: offset + inside, reason }
             }
-            Self::TooLarge { .. } | Self::MalformedForm { .. } | Self::UnsupportedMediaType => self,
+            Self::TooLarge { .. }
+            | Self::MalformedForm { .. }
+            | Self::MalformedMultipart { .. }
+            | Self::UnsupportedMediaType => self,
         }
     }
 }

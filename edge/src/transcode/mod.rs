@@ -2,7 +2,7 @@
 //! No dynamic message and no tree stands between the two. Pure: bytes in, bytes out; who reads and writes sockets is `rest`.
 //!
 //! Start with `types` (the plans) and `binding` (what is done with them); then `encode` and `bind` for requests, `print` for
-//! responses, `status` for errors.
+//! responses, `status` for errors. `split` and `multipart` take bodies apart that are more than one message.
 
 mod assigned;
 mod bind;
@@ -13,6 +13,7 @@ mod error;
 pub mod frame;
 mod json;
 mod keys;
+mod multipart;
 mod print;
 mod print_known;
 mod scalar;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use binding::Binding;
 pub use compile::{Looks, Marks, Source};
 pub use error::{RequestError, ResponseError, Violation};
+pub use multipart::{Event, File, Multipart, Text};
 pub use split::{Part, Splitter};
 pub use status::{Failed, code_name, decode_bin, http_status_of, retry_after, status_flat, status_json};
 pub use types::{MessageId, Types};
