@@ -1,36 +1,158 @@
-//! Reading a request body: whole and bounded, or piece by piece; and noticing a client that leaves while it waits.
+//! Reading a request body: whole or piece by piece, out of its coding and bounded; and noticing a client that leaves while it
+//! waits.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use chassis::error::Violation;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use pingora::proxy::Session;
 use pingora::{Error as PingoraError, ErrorType};
 use tokio::time::timeout;
 
-use crate::coding::{Coding, DecodeError};
+use crate::coding::{Coding, DecodeError, Decoder};
 use crate::error::Error;
 use crate::request::Ended;
 
-/// Reads the whole body and decodes it. Both forms are bounded alike.
+/// What is decoded at a time: a few bytes of a bomb are gigabytes, of which no more than this exist at once.
+const PIECE_BYTES_MAX: usize = 64 * 1024;
+
+/// A request body out of its coding, piece by piece. What is received and what is decoded are bounded alike.
+pub(super) struct Body {
+    coded: Option<Coded>,
+    received: u64,
+    bytes_max: u64,
+}
+
+/// What comes in a coding.
+struct Coded {
+    decoder: Decoder,
+    /// What was received and is not decoded.
+    waiting: Bytes,
+    /// Room for a piece.
+    room: Vec<u8>,
+    /// Whether the last piece filled the room: there may be more without reading on.
+    full: bool,
+    decoded: u64,
+}
+
+impl Body {
+    /// Prepares to read a body: refuses one that announces itself as too large or in a coding that is unknown, and asks for one
+    /// that waits to be asked.
+    pub(super) async fn begin(session: &mut Session, bytes_max: u64) -> Result<Self, Ended> {
+        let coding = content_coding(&session.req_header().headers)?;
+        let has_body = begin(session, bytes_max).await?;
+        let coded = match coding.filter(|_| has_body) {
+            None => None,
+            Some(coding) => {
+                let decoder = Decoder::new(coding).map_err(|error| refusal(error, bytes_max))?;
+                let (waiting, room) = (Bytes::new(), vec![0; PIECE_BYTES_MAX]);
+                Some(Coded { decoder, waiting, room, full: false, decoded: 0 })
+            }
+        };
+        Ok(Self { coded, received: 0, bytes_max })
+    }
+
+    /// The next piece, not empty; `None` at the end.
+    pub(super) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+    ) -> Poll<Result<Option<Bytes>, Ended>> {
+        loop {
+            if let Some(coded) = &mut self.coded
+                && let Some(piece) = coded.next(self.bytes_max)?
+            {
+                return Poll::Ready(Ok(Some(piece)));
+            }
+            // Pingora keeps what it has read when this is dropped: it may be asked anew each time.
+            let piece = ready!(pin!(session.as_downstream_mut().read_request_body()).poll(cx))?;
+            let Some(piece) = piece else {
+                let ended = self.coded.as_ref().map_or(Ok(()), |coded| coded.decoder.finish());
+                ended.map_err(|error| refusal(error, self.bytes_max))?;
+                return Poll::Ready(Ok(None));
+            };
+            self.received += piece.len() as u64;
+            if self.received > self.bytes_max {
+                return Poll::Ready(Err(too_large(self.bytes_max).into()));
+            }
+            match &mut self.coded {
+                Some(coded) => coded.waiting = piece,
+                None if piece.is_empty() => {}
+                None => return Poll::Ready(Ok(Some(piece))),
+            }
+        }
+    }
+
+    /// As [`Body::poll_piece`], in bounded time.
+    async fn read_piece(&mut self, session: &mut Session, idle: Duration) -> Result<Option<Bytes>, Ended> {
+        match timeout(idle, poll_fn(|cx| self.poll_piece(cx, session))).await {
+            Ok(piece) => piece,
+            Err(_) => Err(Error::DeadlineExceeded.into()),
+        }
+    }
+}
+
+impl Coded {
+    /// Decodes the next piece of what was received; `None` when there is nothing left to be made of it.
+    fn next(&mut self, bytes_max: u64) -> Result<Option<Bytes>, Error> {
+        if self.waiting.is_empty() && !self.full {
+            return Ok(None);
+        }
+        let decoded = self.decoder.decode(&self.waiting, &mut self.room);
+        let (read, written) = decoded.map_err(|error| refusal(error, bytes_max))?;
+        let _ = self.waiting.split_to(read);
+        self.full = written == self.room.len();
+        self.decoded += written as u64;
+        if self.decoded > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        Ok((written > 0).then(|| Bytes::copy_from_slice(&self.room[..written])))
+    }
+}
+
+/// Reads the whole body.
 pub(super) async fn read_whole(
     session: &mut Session,
     bytes_max: usize,
     idle: Duration,
 ) -> Result<Bytes, Ended> {
-    let coding = content_coding(&session.req_header().headers)?;
-    let received = receive(session, bytes_max, idle).await?;
-    let Some(coding) = coding.filter(|_| !received.is_empty()) else { return Ok(received) };
-    match coding.decode(&received, bytes_max) {
-        Ok(decoded) => Ok(decoded.into()),
-        Err(DecodeError::TooLarge) => Err(Error::BodyTooLarge { bytes_max }.into()),
-        Err(_) => Err(Error::InvalidHeader { header: "content-encoding" }.into()),
+    let mut body = Body::begin(session, bytes_max as u64).await?;
+    if session.as_downstream_mut().is_body_empty() {
+        return Ok(Bytes::new());
     }
+    let Some(first) = body.read_piece(session, idle).await? else { return Ok(Bytes::new()) };
+    if body.coded.is_none() && session.as_downstream_mut().is_body_done() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::from(first);
+    while let Some(piece) = body.read_piece(session, idle).await? {
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
+/// A body that exceeds its bound.
+pub(super) fn too_large(bytes_max: u64) -> Error {
+    Error::BodyTooLarge { bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX) }
+}
+
+fn refusal(error: DecodeError, bytes_max: u64) -> Error {
+    let problem = match error {
+        DecodeError::TooLarge => return too_large(bytes_max),
+        DecodeError::Malformed => "the body is not in the coding that content-encoding names",
+        DecodeError::Truncated => "the body ends before its content coding does",
+        DecodeError::Trailing => "the body goes on behind the end of its content coding",
+    };
+    Error::InvalidRequest { violations: vec![Violation::new("", problem)] }
 }
 
 /// The coding of a request's body. One that is unknown is refused, and one within another.
-pub(super) fn content_coding(headers: &HeaderMap) -> Result<Option<Coding>, Error> {
+fn content_coding(headers: &HeaderMap) -> Result<Option<Coding>, Error> {
     let mut values = headers.get_all(CONTENT_ENCODING).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let name = value.to_str().unwrap_or_default().trim();
@@ -41,39 +163,15 @@ pub(super) fn content_coding(headers: &HeaderMap) -> Result<Option<Coding>, Erro
     }
 }
 
-async fn receive(session: &mut Session, bytes_max: usize, idle: Duration) -> Result<Bytes, Ended> {
-    let too_large = || Ended::from(Error::BodyTooLarge { bytes_max });
-    if !begin(session, bytes_max as u64).await? {
-        return Ok(Bytes::new());
-    }
-    let Some(first) = read_piece(session, idle).await? else { return Ok(Bytes::new()) };
-    if first.len() > bytes_max {
-        return Err(too_large());
-    }
-    if session.as_downstream_mut().is_body_done() {
-        return Ok(first);
-    }
-    let mut whole = BytesMut::from(first);
-    while let Some(piece) = read_piece(session, idle).await? {
-        if whole.len() + piece.len() > bytes_max {
-            return Err(too_large());
-        }
-        whole.extend_from_slice(&piece);
-    }
-    Ok(whole.freeze())
-}
-
-/// Prepares to read a body: refuses one that announces itself as too large, and asks for one that waits to be asked.
-/// Returns whether there is one.
-pub(super) async fn begin(session: &mut Session, bytes_max: u64) -> Result<bool, Ended> {
+/// See [`Body::begin`]. Returns whether there is a body.
+async fn begin(session: &mut Session, bytes_max: u64) -> Result<bool, Ended> {
     if session.as_downstream_mut().is_body_empty() {
         return Ok(false);
     }
     let headers = &session.req_header().headers;
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|bytes| bytes > bytes_max) {
-        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        return Err(Error::BodyTooLarge { bytes_max }.into());
+        return Err(too_large(bytes_max).into());
     }
     // RFC 9110 section 10.1.1: the client holds the body back until it is told to go on. HTTP/2 has its windows for that.
     let waits =
@@ -82,14 +180,6 @@ pub(super) async fn begin(session: &mut Session, bytes_max: u64) -> Result<bool,
         session.as_downstream_mut().write_continue_response().await?;
     }
     Ok(true)
-}
-
-/// Reads the next piece; `None` at the end.
-pub(super) async fn read_piece(session: &mut Session, idle: Duration) -> Result<Option<Bytes>, Ended> {
-    match timeout(idle, session.as_downstream_mut().read_request_body()).await {
-        Ok(piece) => Ok(piece?),
-        Err(_) => Err(Error::DeadlineExceeded.into()),
-    }
 }
 
 /// Resolves when the client has gone. The request body must have been read.

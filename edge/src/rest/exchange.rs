@@ -40,7 +40,7 @@ impl<'a> Exchange<'a> {
                 let reading = body::read_whole(session, limits.message_bytes_max, limits.body_idle());
                 let reading = tokio::time::timeout_at(call.deadline, reading).await;
                 let body = reading.map_err(|_| Error::DeadlineExceeded)??;
-                Up::whole(target, unary::request(session, target, &body, limits.message_bytes_max)?)
+                Up::whole(unary::request(session, target, &body, limits.message_bytes_max)?)
             }
             // The service may speak first: it is called before anything was said.
             BindingKind::Bidi => Up::stream(session, call, target).await?,
@@ -49,6 +49,8 @@ impl<'a> Exchange<'a> {
                 let mut up = Up::stream(session, call, target).await?;
                 while !up.is_filled() {
                     bounded(call.deadline, call.idle, poll_fn(|cx| up.poll_fill(cx, session))).await?;
+                    // A few bytes in their coding can be very long.
+                    tokio::task::coop::consume_budget().await;
                 }
                 up
             }
@@ -65,6 +67,7 @@ impl<'a> Exchange<'a> {
             if let Some(head) = bounded(call.deadline, call.idle, step).await? {
                 break head;
             }
+            tokio::task::coop::consume_budget().await;
         };
         let answer = Answer::new(upstream, head, call)?;
         Ok(Self { answer, up, waits: !session.is_http2() })

@@ -6,6 +6,7 @@ mod answer;
 mod body;
 mod client_stream;
 mod exchange;
+mod messages;
 mod reply;
 mod stream;
 mod unary;
@@ -82,6 +83,7 @@ impl Target<'_> {
             idempotency_key: text(IDEMPOTENCY_KEY, "idempotency-key")?,
             if_match: text(IF_MATCH, "if-match")?,
             last_event_id: text(LAST_EVENT_ID, "last-event-id")?,
+            texts: &[],
         };
         encode(&request).map_err(Error::from)
     }

@@ -23,17 +23,27 @@ struct Entry {
     path: Range<usize>,
     /// Tag and value; for a oneof the member's place in two bytes.
     record: Range<usize>,
-    by_query: bool,
+    giver: Giver,
     /// Whether it is written: oneofs are not, nor is a default that means the same as absence.
     written: bool,
+}
+
+/// Where a value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Giver {
+    /// Path or header, which may say the same thing twice.
+    Head,
+    Query,
+    /// A form in the place of a body.
+    Form,
 }
 
 /// Why a field cannot be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Clash {
-    /// The query has it twice.
+    /// The query or the form has it twice.
     Twice,
-    /// Path or header say something else.
+    /// Another giver says something else.
     Contradiction,
     /// Another member of its oneof is set.
     Oneof,
@@ -75,19 +85,19 @@ impl Assigned {
         &mut self,
         path: &[FieldId],
         record: &[u8],
-        by_query: bool,
+        giver: Giver,
         written: bool,
     ) -> Result<(), Clash> {
         match self.find(path.iter().copied()) {
             Ok(position) => {
                 let entry = &self.entries[position];
-                if entry.by_query && by_query {
+                if entry.giver == giver && giver != Giver::Head {
                     return Err(Clash::Twice);
                 }
                 if self.records[entry.record.clone()] == *record { Ok(()) } else { Err(Clash::Contradiction) }
             }
             Err(position) => {
-                let entry = Entry { path: 0..0, record: 0..0, by_query, written };
+                let entry = Entry { path: 0..0, record: 0..0, giver, written };
                 self.insert(position, path, None, record, entry);
                 Ok(())
             }
@@ -112,7 +122,7 @@ impl Assigned {
                     }
                     Ok(_) => {}
                     Err(position) => {
-                        let entry = Entry { path: 0..0, record: 0..0, by_query: false, written: false };
+                        let entry = Entry { path: 0..0, record: 0..0, giver: Giver::Head, written: false };
                         self.insert(position, prefix, Some(ONEOF | oneof), &id.to_le_bytes(), entry);
                     }
                 }

@@ -1,12 +1,12 @@
 //! Path variables, query parameters and headers into single fields of the request message. Their texts become records at once;
 //! contradictions between them are violations. The query's keys are resolved here: `a.b`, either spelling, `m[key]` for maps.
 
-use super::assigned::{Assigned, append_nested};
+use super::assigned::{Assigned, Giver, append_nested};
 use super::encode::Encoder;
 use super::json::Reader;
 use super::scalar::{self, Expected, Habits, Source};
 use super::types::{Field, FieldId, Form, Kind, MessageId, Shape, Types};
-use super::{Options, Violation, wire};
+use super::{DEPTH_MAX, Violation, wire};
 use crate::route::decode_component;
 
 /// More parameters than this are no form a person filled in.
@@ -19,23 +19,37 @@ pub(super) struct Binder<'a> {
     pub(super) habits: Habits,
     pub(super) assigned: Assigned,
     pub(super) violations: Vec<Violation>,
+    /// What a form names, relative to the body field, if that is to be known.
+    pub(super) named: Option<Vec<String>>,
     /// A record under construction.
     record: Vec<u8>,
 }
 
-/// The part of a message that the query may not reach.
+/// The part of a message that names may not reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closed<'a> {
     Nothing,
     /// The body is the whole message.
     Everything,
-    /// Raw bytes fill the field at this path; keys inside it are skipped.
+    /// Raw bytes fill the field at this path; a query's keys inside it are skipped.
     Raw(&'a [FieldId]),
 }
 
-/// Where a query key leads.
-struct Target<'k> {
-    path: Vec<FieldId>,
+/// Names that come together: a query or a form.
+pub(super) struct Scope<'a> {
+    pub(super) giver: Giver,
+    /// Where in the message they begin.
+    pub(super) base: &'a [FieldId],
+    pub(super) closed: Closed<'a>,
+    /// Names that never bind.
+    pub(super) ignored: &'a [String],
+    /// Whether names that are no field's are skipped.
+    pub(super) ignore_unknown: bool,
+}
+
+/// Where a name leads.
+pub(super) struct Target<'k> {
+    pub(super) path: Vec<FieldId>,
     map_key: Option<&'k str>,
 }
 
@@ -47,6 +61,7 @@ impl<'a> Binder<'a> {
             habits,
             assigned: Assigned::default(),
             violations: Vec::new(),
+            named: None,
             record: Vec::new(),
         }
     }
@@ -57,32 +72,42 @@ impl<'a> Binder<'a> {
 
     /// Gives a singular field the value of a path variable or a header. `name` is the field's path as violations name it.
     pub(super) fn give(&mut self, path: &[FieldId], name: &str, value: &str) {
-        if let Err(description) = self.try_give(path, value, false) {
+        if let Err(description) = self.try_give(path, value, Giver::Head) {
             self.violate(name, description);
         }
     }
 
-    fn try_give(&mut self, path: &[FieldId], value: &str, by_query: bool) -> Result<(), Expected> {
+    fn try_give(&mut self, path: &[FieldId], value: &str, giver: Giver) -> Result<(), Expected> {
         let field = field_at(self.types, self.root, path).ok_or("is not a field")?;
-        self.record.clear();
-        let at = put_record(self.types, self.habits, field, value, &mut self.record)?;
-        let written = field.presence || !scalar::is_default(&self.record[at..]);
-        self.assigned.give(path, &self.record, by_query, written).map_err(|clash| clash.description())?;
+        let mut record = std::mem::take(&mut self.record);
+        record.clear();
+        let verdict = put_record(self.types, self.habits, field, value, &mut record).and_then(|at| {
+            let written = field.presence || !scalar::is_default(&record[at..]);
+            self.put(path, &record, giver, written)
+        });
+        self.record = record;
+        verdict
+    }
+
+    /// Gives a singular field its record.
+    pub(super) fn put(
+        &mut self,
+        path: &[FieldId],
+        record: &[u8],
+        giver: Giver,
+        written: bool,
+    ) -> Result<(), Expected> {
+        self.assigned.give(path, record, giver, written).map_err(|clash| clash.description())?;
         self.assigned.give_oneofs(self.types, self.root, path).map_err(|clash| clash.description())
     }
 
-    /// Binds a whole query, or a form. Lists and maps go straight to `out`.
-    pub(super) fn query(
-        &mut self,
-        query: &str,
-        options: &Options,
-        plus_is_space: bool,
-        closed: Closed<'_>,
-        out: &mut Vec<u8>,
-    ) {
-        for (index, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
+    /// Binds a whole query, or a form that is written like one. Lists and maps go straight to `out`.
+    pub(super) fn pairs(&mut self, text: &str, plus_is_space: bool, scope: &Scope<'_>, out: &mut Vec<u8>) {
+        for (index, pair) in text.split('&').filter(|pair| !pair.is_empty()).enumerate() {
             if index == PARAMETERS_MAX {
-                return self.violate("", "has too many query parameters");
+                let form = scope.giver == Giver::Form;
+                return self
+                    .violate("", if form { "has too many fields" } else { "has too many query parameters" });
             }
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let decode = |text| decode_component(text, plus_is_space);
@@ -90,40 +115,68 @@ impl<'a> Binder<'a> {
                 self.violate(key, "has a broken escape");
                 continue;
             };
-            if !options.ignored_query.iter().any(|ignored| *ignored == key) {
-                self.parameter(&key, &value, options, closed, out);
-            }
+            self.text(&key, &value, scope, out);
         }
     }
 
-    fn parameter(
-        &mut self,
-        key: &str,
-        value: &str,
-        options: &Options,
-        closed: Closed<'_>,
-        out: &mut Vec<u8>,
-    ) {
-        let target = if closed == Closed::Everything { None } else { resolve(self.types, self.root, key) };
-        let Some(target) = target else {
-            if !options.ignore_unknown_query {
-                self.violate(key, "is not a known query parameter");
-            }
-            return;
-        };
-        if matches!(closed, Closed::Raw(body) if target.path.starts_with(body)) {
+    /// Binds one text by its name.
+    pub(super) fn text(&mut self, key: &str, value: &str, scope: &Scope<'_>, out: &mut Vec<u8>) {
+        if scope.ignored.iter().any(|ignored| ignored == key) {
             return;
         }
-        if let Err(description) = self.try_parameter(&target, value, out) {
+        let reach = || resolve(self.types, self.root, scope.base, key);
+        let target = if scope.closed == Closed::Everything { None } else { reach() };
+        let Some(target) = target else { return self.unknown(key, scope) };
+        if matches!(scope.closed, Closed::Raw(body) if target.path.starts_with(body)) {
+            if scope.giver == Giver::Form {
+                self.violate(key, "is what the file part fills");
+            }
+            return;
+        }
+        self.note(&target, scope);
+        if let Err(description) = self.try_text(&target, value, scope.giver, out) {
             let name = proto_name(self.types, self.root, &target.path);
             self.violate(&name, description);
         }
     }
 
-    fn try_parameter(&mut self, target: &Target<'_>, value: &str, out: &mut Vec<u8>) -> Result<(), Expected> {
+    /// Notes a name that leads nowhere.
+    pub(super) fn unknown(&mut self, key: &str, scope: &Scope<'_>) {
+        if scope.ignore_unknown {
+            return;
+        }
+        if scope.giver != Giver::Form {
+            return self.violate(key, "is not a known query parameter");
+        }
+        let base = proto_name(self.types, self.root, scope.base);
+        let dot = if base.is_empty() { "" } else { "." };
+        self.violate(&format!("{base}{dot}{key}"), "is not a known field");
+    }
+
+    /// Notes that a form names a field.
+    pub(super) fn note(&mut self, target: &Target<'_>, scope: &Scope<'_>) {
+        if scope.giver != Giver::Form {
+            return;
+        }
+        let Some(named) = &mut self.named else { return };
+        let path = proto_name(self.types, self.root, &target.path);
+        let base = proto_name(self.types, self.root, scope.base);
+        let path = path.strip_prefix(&base).unwrap_or(&path).trim_start_matches('.').to_owned();
+        if !named.contains(&path) {
+            named.push(path);
+        }
+    }
+
+    fn try_text(
+        &mut self,
+        target: &Target<'_>,
+        value: &str,
+        giver: Giver,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Expected> {
         let field = field_at(self.types, self.root, &target.path).ok_or("is not a field")?;
         match (field.shape, target.map_key) {
-            (Shape::Singular, _) => return self.try_give(&target.path, value, true),
+            (Shape::Singular, _) => return self.try_give(&target.path, value, giver),
             (Shape::Repeated { .. }, _) => {
                 self.record.clear();
                 put_record(self.types, self.habits, field, value, &mut self.record)?;
@@ -215,13 +268,20 @@ pub(super) fn proto_name(types: &Types, root: MessageId, path: &[FieldId]) -> St
     names.join(".")
 }
 
-/// Follows a query key from a message. A whole key comes before a dotted one: a JSON name may hold dots and brackets.
-fn resolve<'k>(types: &Types, root: MessageId, key: &'k str) -> Option<Target<'k>> {
-    let mut path = Vec::new();
-    let (mut at, mut rest) = (root, key);
+/// Follows a name from the message at `base`. A whole name comes before a dotted one: a JSON name may hold dots and brackets.
+pub(super) fn resolve<'k>(
+    types: &Types,
+    root: MessageId,
+    base: &[FieldId],
+    key: &'k str,
+) -> Option<Target<'k>> {
+    let mut path = base.to_vec();
+    let start = field_at(types, root, base).and_then(|field| field.kind.message());
+    let (mut at, mut rest) = (start.unwrap_or(root), key);
     loop {
         let plan = types.message(at);
-        if !path.is_empty() && plan.form != Form::Object {
+        // No message stands deeper; without the bound a message that holds itself would be followed as far as a form is long.
+        if path.len() > base.len() && plan.form != Form::Object || path.len() == DEPTH_MAX {
             return None;
         }
         if let Some(id) = plan.by_key(rest.as_bytes(), 0) {

@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
-use super::bind::{Binder, Closed, field_at, proto_name};
+use super::assigned::Giver;
+use super::bind::{Binder, Closed, Scope, field_at, proto_name};
 use super::compile::{Body, BoundVariable, LocationPart};
 use super::encode::{Encoder, Mask};
+use super::form::Media;
 use super::json::Reader;
+use super::multipart::File;
 use super::print::{self, Printer};
 use super::types::{FieldId, Kind, MessageId, Types};
 use super::{
@@ -15,8 +18,8 @@ use super::{
 use crate::route::Variables;
 
 /// Field numbers of `google.api.HttpBody`.
-const CONTENT_TYPE: u32 = 1;
-const DATA: u32 = 2;
+pub(super) const CONTENT_TYPE: u32 = 1;
+pub(super) const DATA: u32 = 2;
 
 /// One `google.api.http` binding of one method, compiled.
 #[derive(Debug)]
@@ -104,35 +107,64 @@ impl Binding {
     /// # Errors
     /// Every violation that could be found, or the one thing that made the body unreadable.
     pub fn encode_request(&self, request: &RestRequest<'_>, out: &mut Vec<u8>) -> Result<(), RequestError> {
-        let streams = matches!(self.kind, BindingKind::ClientStream | BindingKind::Bidi);
-        let form = matches!(self.body, Body::Whole) && !self.raw_request && is_form(request.content_type);
-        let readable = self.raw_request || form && !streams || is_json(request.content_type, streams);
-        if !readable && !request.body.is_empty() {
-            return Err(RequestError::UnsupportedMediaType);
+        match self.media(request.content_type) {
+            Ok(media) => self.encode_body(media, request, out),
+            // Nothing is of no type.
+            Err(_) if request.body.is_empty() => self.encode_body(Media::Json, request, out),
+            Err(error) => Err(error),
         }
+    }
+
+    /// As [`Binding::encode_request`], of a body that is read as what the caller says.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_body(
+        &self,
+        media: Media,
+        request: &RestRequest<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), RequestError> {
+        if media == Media::Multipart {
+            return self.encode_parts(request, out);
+        }
+        self.encode_as(media, request, &[], out)
+    }
+
+    pub(super) fn encode_as(
+        &self,
+        media: Media,
+        request: &RestRequest<'_>,
+        files: &[File],
+        out: &mut Vec<u8>,
+    ) -> Result<(), RequestError> {
         let mut binder = Binder::new(&self.types, self.input, self.reading);
+        binder.named = self.update_mask.map(|_| Vec::new());
         self.bind(request, &mut binder, out);
-        if form {
-            // A form is a query in the body's place.
-            let text = std::str::from_utf8(request.body)
-                .map_err(|error| RequestError::MalformedForm { offset: error.valid_up_to() })?;
-            binder.query(text, &self.options, true, Closed::Nothing, out);
-        }
+        self.bind_form(media, request, files, &mut binder, out)?;
         if matches!(self.body, Body::None) && !request.body.is_empty() {
             let description = "the method takes no body".to_owned();
             binder.violations.push(Violation { field: String::new(), description });
         }
         binder.assigned.append_to(&self.types, self.input, out);
-        let violations = match &self.body {
-            Body::None => binder.violations,
-            _ if self.raw_request => {
-                self.put_http_body(request.content_type, request.body, out);
-                binder.violations
-            }
-            _ if request.body.is_empty() || form => binder.violations,
-            Body::Whole => self.encode_body(&[], request.body, binder, out)?,
-            Body::Field(path) => self.encode_body(path, request.body, binder, out)?,
+        let json: Option<&[FieldId]> = match &self.body {
+            Body::None => None,
+            _ if request.body.is_empty() || media != Media::Json => None,
+            Body::Whole => Some(&[]),
+            Body::Field(path) => Some(path),
         };
+        let wanted = self.update_mask.filter(|mask| binder.assigned.record([*mask].into_iter()).is_none());
+        let mut mask = binder.named.take().unwrap_or_default();
+        let violations = match json {
+            Some(path) => self.encode_json(path, request.body, wanted.map(|_| &mut mask), binder, out)?,
+            None => binder.violations,
+        };
+        if self.raw_request {
+            self.put_http_body(request.content_type, request.body, out);
+        }
+        if let Some(place) = wanted {
+            self.put_mask(place, &mask, out);
+        }
         if violations.is_empty() { Ok(()) } else { Err(RequestError::Invalid { violations }) }
     }
 
@@ -156,14 +188,23 @@ impl Binding {
                 Body::Field(path) if self.raw_request => Closed::Raw(path),
                 Body::Field(_) | Body::None => Closed::Nothing,
             };
-            binder.query(query, &self.options, self.options.query_plus_is_space, closed, out);
+            let scope = Scope {
+                giver: Giver::Query,
+                base: &[],
+                closed,
+                ignored: &self.options.ignored_query,
+                ignore_unknown: self.options.ignore_unknown_query,
+            };
+            binder.pairs(query, self.options.query_plus_is_space, &scope, out);
         }
     }
 
-    fn encode_body(
+    /// Appends a JSON body that stands for the field at `path`, and notes in `mask` which fields it names.
+    fn encode_json(
         &self,
         path: &[FieldId],
         body: &[u8],
+        mask: Option<&mut Vec<String>>,
         binder: Binder<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Vec<Violation>, RequestError> {
@@ -171,15 +212,13 @@ impl Binding {
         let mut encoder = Encoder::new(&self.types, self.reading, Reader::new(body)?, &assigned, out);
         encoder.ignore_unknown = self.ignore_unknown_fields;
         encoder.violations = violations;
-        let wanted = self.update_mask.filter(|mask| assigned.record([*mask].into_iter()).is_none());
-        encoder.mask = wanted.map(|_| Mask { base: path.len(), paths: Vec::new() });
+        encoder.mask = mask.as_ref().map(|_| Mask { base: path.len(), paths: Vec::new() });
         encoder.body(self.input, path)?;
         encoder.reader.finish()?;
-        let (violations, mask) = (encoder.violations, encoder.mask);
-        if let (Some(place), Some(mask)) = (wanted, mask) {
-            self.put_mask(place, &mask.paths, out);
+        if let (Some(mask), Some(named)) = (mask, encoder.mask) {
+            mask.extend(named.paths);
         }
-        Ok(violations)
+        Ok(encoder.violations)
     }
 
     fn put_mask(&self, place: FieldId, paths: &[String], out: &mut Vec<u8>) {
@@ -225,7 +264,7 @@ impl Binding {
     /// As [`Binding::encode_request`].
     pub fn encode_next(&self, body: &[u8], out: &mut Vec<u8>) -> Result<(), RequestError> {
         let nothing = Variables::default();
-        self.encode_request(&RestRequest { body, ..RestRequest::new(&nothing) }, out)
+        self.encode_body(Media::Json, &RestRequest { body, ..RestRequest::new(&nothing) }, out)
     }
 
     /// Appends the first message of an upload: variables, query, content type and the first bytes (`request.body`).
@@ -233,7 +272,7 @@ impl Binding {
     /// # Errors
     /// As [`Binding::encode_request`].
     pub fn upload_first(&self, request: &RestRequest<'_>, out: &mut Vec<u8>) -> Result<(), RequestError> {
-        self.encode_request(request, out)
+        self.encode_body(Media::Raw, request, out)
     }
 
     /// Appends a later message of an upload: bytes and nothing else.
@@ -326,15 +365,6 @@ impl Binding {
     }
 }
 
-/// Whether a content type is that of an HTML form.
-fn is_form(content_type: Option<&str>) -> bool {
-    let essence = content_type.and_then(|content_type| content_type.split(';').next()).unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
-}
-
-/// The names that JSON lines go by; none is registered.
-const JSON_LINES: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
-
 /// What a path segment cannot hold as it is (RFC 3986, `pchar`).
 const PATH_SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
     .remove(b'-')
@@ -348,13 +378,4 @@ const PATH_SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANU
 fn unquote(tag: &str) -> &str {
     let strong = tag.strip_prefix("W/").unwrap_or(tag);
     strong.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(tag)
-}
-
-/// Whether a content type is JSON's, or for a stream that of JSON lines. None at all is: a client that names nothing sends what
-/// the method takes.
-fn is_json(content_type: Option<&str>, streams: bool) -> bool {
-    let Some(content_type) = content_type else { return true };
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let is = |media: &&str| essence.eq_ignore_ascii_case(media);
-    is(&"application/json") || (streams && JSON_LINES.iter().any(is))
 }

@@ -9,7 +9,7 @@ use super::{Binding, BindingKind, Options, print, scalar};
 use crate::route::Template;
 
 /// The name of the type whose JSON is no JSON.
-const HTTP_BODY: &str = "google.api.HttpBody";
+pub(super) const HTTP_BODY: &str = "google.api.HttpBody";
 
 /// What a binding is compiled from, beside the types of its set.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
 //! Between REST and gRPC messages: JSON to wire bytes and back in one pass each, by plans compiled from descriptors at load.
 //! No dynamic message and no tree stands between the two. Pure: bytes in, bytes out; who reads and writes sockets is `rest`.
 //!
-//! Start with `types` (the plans) and `binding` (what is done with them); then `encode` and `bind` for requests, `print` for
-//! responses, `status` for errors. `split` and `multipart` take bodies apart that are more than one message.
+//! Start with `types` (the plans) and `binding` (what is done with them); then `encode`, `bind` and `form` for requests, `print`
+//! for responses, `status` for errors. `split` and `multipart` take bodies apart that are more than one message.
 
 mod assigned;
 mod bind;
@@ -10,6 +10,7 @@ mod binding;
 mod compile;
 mod encode;
 mod error;
+mod form;
 pub mod frame;
 mod json;
 mod keys;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use binding::Binding;
 pub use compile::{Looks, Marks, Source};
 pub use error::{RequestError, ResponseError, Violation};
+pub use form::Media;
 pub use multipart::{Event, File, Multipart, Text};
 pub use split::{Part, Splitter};
 pub use status::{Failed, code_name, decode_bin, http_status_of, retry_after, status_flat, status_json};
@@ -96,6 +98,8 @@ pub struct RestRequest<'a> {
     pub if_match: Option<&'a str>,
     /// `Last-Event-ID`: fills the field marked `resume_position`.
     pub last_event_id: Option<&'a str>,
+    /// The texts of an envelope that the body came in: they bind as a form's.
+    pub texts: &'a [Text],
 }
 
 impl<'a> RestRequest<'a> {
@@ -110,6 +114,7 @@ impl<'a> RestRequest<'a> {
             idempotency_key: None,
             if_match: None,
             last_event_id: None,
+            texts: &[],
         }
     }
 }

@@ -307,6 +307,26 @@ impl Part {
     }
 }
 
+/// Takes a whole body apart.
+pub(super) fn whole(content_type: &str, body: &[u8]) -> Result<(Vec<Text>, Vec<File>), RequestError> {
+    let mut multipart = Multipart::new(content_type)?;
+    multipart.push(Bytes::copy_from_slice(body));
+    multipart.finish();
+    let (mut texts, mut files) = (Vec::new(), Vec::<File>::new());
+    while let Some(event) = multipart.next_event()? {
+        match event {
+            Event::Text(text) => texts.push(text),
+            Event::File(file) => files.push(file),
+            Event::Data(bytes) => {
+                if let Some(file) = files.last_mut() {
+                    file.data.extend_from_slice(&bytes);
+                }
+            }
+        }
+    }
+    Ok((texts, files))
+}
+
 const CONTENT_TRANSFER_ENCODING: http::HeaderName =
     http::HeaderName::from_static("content-transfer-encoding");
 

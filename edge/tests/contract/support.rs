@@ -82,13 +82,5 @@ pub fn contract(
 
 /// A request with nothing but a body.
 pub fn rest<'a>(variables: &'a Variables<'a>, query: Option<&'a str>, body: &'a [u8]) -> RestRequest<'a> {
-    RestRequest {
-        variables,
-        query,
-        body,
-        content_type: None,
-        idempotency_key: None,
-        if_match: None,
-        last_event_id: None,
-    }
+    RestRequest { query, body, ..RestRequest::new(variables) }
 }

@@ -49,18 +49,21 @@ async fn coded_requests(rest: &Rest) {
             (StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE")
         );
 
-        let reply = post(rest, coding.name(), b"{\"text\": \"plain\"}".to_vec()).await;
-        assert_eq!((reply.status, reply.reason().as_str()), (StatusCode::BAD_REQUEST, "INVALID_HEADER"));
+        let whole = encode(coding, body.as_bytes());
+        for (wrong, told) in [
+            (b"{\"text\": \"plain\"}".to_vec(), "not in the coding"),
+            (whole[..whole.len() - 1].to_vec(), "ends before its content coding"),
+            ([&whole[..], b" "].concat(), "goes on behind the end"),
+        ] {
+            let reply = post(rest, coding.name(), wrong).await;
+            assert_eq!((reply.status, reply.reason().as_str()), (StatusCode::BAD_REQUEST, "INVALID_REQUEST"));
+            assert!(reply.text().contains(told), "{coding:?} {}", reply.text());
+        }
     }
     for coding in ["snappy", "gzip, gzip", "aes128gcm"] {
         assert_eq!(post(rest, coding, b"{}".to_vec()).await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
     assert_eq!(post(rest, "identity", b"{}".to_vec()).await.status, StatusCode::CREATED);
-    // A stream has no size to hold its decoded bytes against.
-    let gzip = encode(Coding::Gzip, &[b' '; 100]);
-    let headers = [("content-encoding", "gzip")];
-    let reply = rest.send(Method::POST, "/v1/notes:collect", &headers, gzip).await;
-    assert_eq!(reply.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
 }
 
 async fn coded_answers(rest: &Rest) {
@@ -102,8 +105,16 @@ async fn forms(rest: &Rest) {
             "{wrong}"
         );
     }
-    let stream = rest.send(Method::POST, "/v1/notes:collect", &form, "text=a").await;
-    assert_eq!(stream.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    // The one message of a stream.
+    let stream =
+        async |form_body: &'static str| rest.send(Method::POST, "/v1/notes:collect", &form, form_body).await;
+    assert_eq!(stream("text=a&size=7").await.json(), json!({"noteId": "1", "size": "7"}));
+    assert_eq!(stream("").await.json(), json!({"noteId": "0"}));
+    let wrong = stream("what=a").await;
+    assert_eq!((wrong.status, wrong.reason().as_str()), (StatusCode::BAD_REQUEST, "INVALID_REQUEST"));
+    // Relative to the field that the body is.
+    let field = rest.send(Method::POST, "/v1/notes/n-7:attach", &form, "title=a&scan.contentType=b/c").await;
+    assert_eq!(field.json(), json!({"fileId": "n-7 a", "contentType": "b/c", "messages": "1"}));
 }
 
 async fn what_the_client_has_is_not_sent_again(rest: &Rest) {

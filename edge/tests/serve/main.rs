@@ -17,6 +17,7 @@ mod refusals;
 mod rest;
 mod streams;
 mod traces;
+mod uploads;
 mod upstream;
 mod wire;
 mod world;

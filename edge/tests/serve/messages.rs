@@ -77,6 +77,24 @@ pub struct DownloadFileRequest {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
+pub struct AttachFileRequest {
+    #[prost(string, tag = "1")]
+    pub note_id: String,
+    #[prost(message, optional, tag = "2")]
+    pub attachment: Option<Attachment>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Attachment {
+    #[prost(string, tag = "1")]
+    pub title: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub picture: Bytes,
+    #[prost(message, optional, tag = "3")]
+    pub scan: Option<HttpBody>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
 pub struct WhoAmIRequest {}
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Mutex;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use chassis::call::Call;
 use chassis::error::{Failure, Kind};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
@@ -84,15 +86,31 @@ async fn watch(request: Request<WatchNotesRequest>) -> Result<Response<Messages<
     Ok(Response::new(stream::iter(notes).chain(end).boxed()))
 }
 
+/// What came of the uploads of every world, by file: "begun", then "whole" or "broken".
+pub static UPLOADS: Mutex<Vec<(String, &str)>> = Mutex::new(Vec::new());
+
+/// Reads an upload in a task of its own, as a service does that stores while it receives: when the call is cancelled, the task
+/// sees how the stream ends.
 async fn upload(request: Request<Streaming<UploadFileRequest>>) -> Result<Response<File>, Status> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let _ = tell.send(store(request.into_inner()).await);
+    });
+    tasks.detach_all();
+    told.await.unwrap()
+}
+
+async fn store(mut parts: Streaming<UploadFileRequest>) -> Result<Response<File>, Status> {
+    let note = |file: &File, what| UPLOADS.lock().unwrap().push((file.file_id.clone(), what));
     let mut file = File::default();
-    let mut parts = request.into_inner();
-    while let Some(part) = parts.message().await? {
+    while let Some(part) = parts.message().await.inspect_err(|_| note(&file, "broken"))? {
         if file.messages == 0 {
             file.file_id = part.file_id;
             if file.file_id == "missing" {
                 return Err(Refusal::Missing.into());
             }
+            note(&file, "begun");
         }
         let body = part.content.unwrap_or_default();
         if !body.content_type.is_empty() {
@@ -102,6 +120,7 @@ async fn upload(request: Request<Streaming<UploadFileRequest>>) -> Result<Respon
         file.bytes += body.data.len() as i64;
         file.largest = file.largest.max(body.data.len() as i64);
     }
+    note(&file, "whole");
     Ok(Response::new(file))
 }
 
@@ -130,6 +149,20 @@ async fn collect(request: Request<Streaming<Note>>) -> Result<Response<Note>, St
 
 async fn chat(request: Request<Streaming<Note>>) -> Result<Response<Messages<Note>>, Status> {
     Ok(Response::new(request.into_inner().boxed()))
+}
+
+async fn attach(request: Request<AttachFileRequest>) -> Result<Response<File>, Status> {
+    let AttachFileRequest { note_id, attachment } = request.into_inner();
+    let Attachment { title, picture, scan } = attachment.unwrap_or_default();
+    let HttpBody { content_type, data } = scan.unwrap_or_default();
+    let (bytes, largest) = (picture.len() as i64, data.len() as i64);
+    Ok(Response::new(File {
+        file_id: format!("{note_id} {title}"),
+        content_type,
+        bytes,
+        messages: 1,
+        largest,
+    }))
 }
 
 async fn who_am_i(request: Request<WhoAmIRequest>) -> Result<Response<WhoAmIResponse>, Status> {
@@ -185,6 +218,7 @@ impl Service<http::Request<Body>> for Echo {
                 "DownloadFile" => grpc().server_streaming(service_fn(download), request).await,
                 "CollectNotes" => grpc().client_streaming(service_fn(collect), request).await,
                 "Chat" => grpc().streaming(service_fn(chat), request).await,
+                "AttachFile" => grpc().unary(service_fn(attach), request).await,
                 "WhoAmI" => grpc().unary(service_fn(who_am_i), request).await,
                 other => panic!("no method {other}"),
             })
