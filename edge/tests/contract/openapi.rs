@@ -99,6 +99,14 @@ fn an_operation_says_what_the_contract_says() {
     assert!(body["content"]["application/json"]["schema"]["properties"].get("transferId").is_none());
     let upload = &document["paths"]["/v1/documents/{document_id}/content"]["put"];
     assert!(upload["requestBody"]["content"].get("application/octet-stream").is_some());
+    let parts = &upload["requestBody"]["content"]["multipart/form-data"]["schema"];
+    assert_eq!(
+        (&parts["properties"]["file"]["format"], &parts["required"][0]),
+        (&"binary".into(), &"file".into())
+    );
+    let form = &create["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]["properties"];
+    assert_eq!(form["amount.minorUnits"]["format"], "int64");
+    assert!(form.get("amount").is_none(), "a form names fields, not messages");
     assert_eq!(upload["responses"]["200"]["headers"]["ETag"]["schema"]["type"], "string");
 }
 
@@ -174,6 +182,57 @@ fn streams_are_described_in_every_form_they_take() {
     let content = &document["paths"]["/v1/down"]["post"]["responses"]["200"]["content"];
     assert_eq!(content["application/json"]["schema"]["properties"]["result"], schema);
     assert!(document["components"]["schemas"]["p.M"]["properties"].get("by_number").is_some());
+}
+
+#[test]
+fn forms_are_described_where_they_are_taken() {
+    let text = r#"syntax = "proto3"; package p;
+        import "google/api/httpbody.proto";
+        import "google/protobuf/struct.proto";
+        message M {
+            string a = 1; bytes photo = 2; repeated bytes pages = 3; map<string, int32> by_name = 4; M inner = 5;
+            google.api.HttpBody scan = 6; google.protobuf.Struct any = 7; Inner other = 8;
+        }
+        message Inner { string b = 1; }
+        message Put { string id = 1; M m = 2; repeated string list = 3; google.api.HttpBody content = 4; }
+        service S {
+            rpc Whole(M) returns (M); rpc Field(Put) returns (M); rpc List(Put) returns (M); rpc Up(stream Put) returns (M);
+            rpc Both(stream M) returns (stream M);
+        }"#;
+    let rule = |path: &str, body: &str| {
+        vec![HttpRule { post: Some(path.into()), body: body.into(), ..HttpRule::default() }]
+    };
+    let rules = vec![
+        ("Whole", rule("/v1/whole/{a}", "*")),
+        ("Field", rule("/v1/field/{id}", "m")),
+        ("List", rule("/v1/list", "list")),
+        ("Up", rule("/v1/up/{id}", "content")),
+        ("Both", rule("/v1/both", "*")),
+    ];
+    let document = described(text, rules, &transcode::Options::default());
+    check_references(&document);
+    let content = |path: &str| &document["paths"][path]["post"]["requestBody"]["content"];
+    let form = &content("/v1/field/{id}")["application/x-www-form-urlencoded"];
+    let names: Vec<&String> = form["schema"]["properties"].as_object().unwrap().keys().collect();
+    let all = ["a", "any", "byName", "other.b", "pages", "photo", "scan.contentType", "scan.data"];
+    assert_eq!(names, all);
+    assert_eq!(form["encoding"], serde_json::json!({"byName": {"style": "deepObject", "explode": true}}));
+    assert_eq!(form["schema"]["properties"]["photo"]["contentEncoding"], "base64");
+    let parts = &content("/v1/field/{id}")["multipart/form-data"]["schema"]["properties"];
+    assert_eq!(parts["photo"], serde_json::json!({"type": "string", "format": "binary"}));
+    assert_eq!(parts["pages"]["items"]["format"], "binary");
+    assert_eq!(parts["scan"]["format"], "binary");
+    let whole = &content("/v1/whole/{a}")["multipart/form-data"]["schema"]["properties"];
+    assert!(whole.get("a").is_none() && whole.get("photo").is_some(), "what the path says is said");
+    assert_eq!(content("/v1/list").as_object().unwrap().len(), 1, "a list has no names");
+    let upload = content("/v1/up/{id}");
+    assert!(upload.get("application/x-www-form-urlencoded").is_none(), "bytes like any others");
+    let parts = &upload["multipart/form-data"]["schema"];
+    assert_eq!(parts["required"], serde_json::json!(["file"]));
+    assert!(parts["properties"].get("m.a").is_some() && parts["properties"].get("id").is_none());
+    let stream = content("/v1/both");
+    assert!(stream["multipart/form-data"]["schema"]["properties"].get("file").is_some());
+    assert!(stream["application/x-www-form-urlencoded"]["schema"]["properties"].get("a").is_some());
 }
 
 #[test]

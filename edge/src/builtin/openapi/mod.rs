@@ -2,11 +2,12 @@
 //! what comes back. A pure function of the contract, so that it cannot disagree with what is served. What only services may
 //! call is not in it, and nothing in it is written by hand.
 //!
-//! `operation` puts one binding together from `parameter`, `answer` and `schema`; `path` turns templates into OpenAPI's own;
+//! `operation` puts one binding together from `parameter`, `form`, `answer` and `schema`; `path` turns templates into OpenAPI's own;
 //! `comment` finds what the contract's authors wrote.
 
 mod answer;
 mod comment;
+mod form;
 mod operation;
 mod parameter;
 mod path;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::parameter::{Parameters, find};
 use super::path::Shown;
 use super::schema::Schemas;
-use super::{BEARER, MUTUAL_TLS, answer, comment, describe};
+use super::{BEARER, MUTUAL_TLS, answer, comment, describe, form};
 use crate::contract::{Described, MarkedFields, marks};
 use crate::transcode::BindingKind;
 
@@ -53,7 +53,11 @@ impl Operations {
             operation.insert("parameters".to_owned(), parameters.into());
         }
         if !binding.body.is_empty() {
-            operation.insert("requestBody".to_owned(), body(schemas, binding, &marks));
+            let mut body = body(schemas, binding, &marks);
+            if let Some(content) = body["content"].as_object_mut() {
+                form::add(content, schemas, binding);
+            }
+            operation.insert("requestBody".to_owned(), body);
         }
         operation.insert("responses".to_owned(), answer::answers(schemas, binding));
         operation.insert("security".to_owned(), security(binding));

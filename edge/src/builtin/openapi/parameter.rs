@@ -47,8 +47,8 @@ impl Parameters<'_, '_> {
         self.fields(&input, "", "", &taken, &mut vec![input.full_name().to_owned()]);
     }
 
-    /// `shown` and `path` are the way here in JSON and in proto names.
-    fn fields(
+    /// One for each field of a message that is not taken. `shown` and `path` are the way here in JSON and in proto names.
+    pub(super) fn fields(
         &mut self,
         message: &MessageDescriptor,
         shown: &str,
