@@ -12,6 +12,7 @@ mod reflection;
 mod refuse;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chassis::drain::{Drain, Guard};
@@ -21,6 +22,7 @@ use http::{HeaderMap, Method as Verb};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
+use tokio::time::timeout;
 
 pub use limits::{Budget, Shares};
 
@@ -35,6 +37,9 @@ use crate::request::{Ended, Record};
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstreams;
 use crate::{contract, rest};
+
+/// How long a connection that is given up may take to say so: a round trip, and no more than that keeps its seat.
+const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// What the gateways of all listeners share.
 pub struct Shared {
@@ -238,7 +243,8 @@ impl ProxyHttp for Gateway {
     ) -> FailToProxy {
         // An HTTP/2 stream is reset when it is dropped, after what was written; an explicit reset would overtake that.
         if !session.is_http2() {
-            session.shutdown().await;
+            // It takes its time to say goodbye, and a client that reads nothing would never let it.
+            let _ = timeout(SHUTDOWN, session.shutdown()).await;
         }
         FailToProxy { error_code: 0, can_reuse_downstream: false }
     }

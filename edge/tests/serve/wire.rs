@@ -149,6 +149,21 @@ async fn what_two_parsers_could_read_in_two_ways_is_refused() {
     }
 }
 
+/// A client that asks for more than it reads keeps its seat no longer than it may take to read a piece, and a moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_its_stream_is_let_go() {
+    let world = World::with(|config| config.replace("[limits]", "[limits]\nbody_idle_ms = 400")).await;
+    let mut stream = connect(&world).await;
+    let token = world.token();
+    let head = format!(
+        "GET /v1/notes:watch?count=10000000 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    world.until("the edge has let go of it", || !world.access_log().is_empty()).await;
+    assert_eq!(world.access_log()[0]["cut_by"], "downstream");
+    drop(stream);
+}
+
 /// Refusing costs no seat: whoever announces bodies without a token and never sends them keeps nobody else out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_body_that_never_comes_takes_no_seat() {
