@@ -63,7 +63,7 @@ pub struct Entry<'a> {
     pub trace_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transaction_id: Option<&'a str>,
-    /// What cut the answer short: "downstream", "upstream", "deadline", "idle".
+    /// What cut the answer short: "downstream", "upstream", "deadline", "idle", "drain".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cut_by: Option<&'static str>,
 }

@@ -38,6 +38,12 @@ pub enum Error {
     InvalidHeader { header: &'static str },
     #[error("the body is larger than {bytes_max} bytes")]
     BodyTooLarge { bytes_max: usize },
+    #[error("the version of WebSocket is not 13")]
+    WebSocketVersion,
+    #[error("a page of another origin may not open a WebSocket")]
+    OriginRefused,
+    #[error("the WebSocket frame is refused: {problem}")]
+    FrameRefused { problem: String },
     #[error("credentials are required")]
     TokenMissing,
     #[error("the token is not valid: {cause}")]
@@ -102,7 +108,9 @@ impl Failure for Error {
             Self::HeadersTooLarge { bytes_max } | Self::BodyTooLarge { bytes_max } => {
                 vec![("bytes_max", bytes_max.to_string())]
             }
-            Self::MalformedJson { problem } => vec![("problem", problem.clone())],
+            Self::MalformedJson { problem } | Self::FrameRefused { problem } => {
+                vec![("problem", problem.clone())]
+            }
             Self::InvalidHeader { header } => vec![("header", (*header).to_owned())],
             Self::TokenInvalid { cause } | Self::CertificateInvalid { cause } => {
                 vec![("cause", (*cause).to_owned())]
@@ -118,6 +126,8 @@ impl Failure for Error {
             | Self::PathTooLong
             | Self::UnsupportedMediaType
             | Self::InvalidRequest { .. }
+            | Self::WebSocketVersion
+            | Self::OriginRefused
             | Self::TokenMissing
             | Self::TokenExpired
             | Self::KeysUnavailable
@@ -196,6 +206,9 @@ impl Error {
             Self::InvalidRequest { .. } => Row::of(Kind::Invalid, "INVALID_REQUEST"),
             Self::InvalidHeader { .. } => Row::of(Kind::Invalid, "INVALID_HEADER"),
             Self::BodyTooLarge { .. } => Row::of(Kind::Exhausted, "BODY_TOO_LARGE").http(413),
+            Self::WebSocketVersion => Row::of(Kind::Invalid, "WEBSOCKET_VERSION").http(426),
+            Self::OriginRefused => Row::of(Kind::Forbidden, "ORIGIN_REFUSED"),
+            Self::FrameRefused { .. } => Row::of(Kind::Invalid, "FRAME_REFUSED"),
             Self::TokenMissing => Row::of(Kind::Unauthenticated, "TOKEN_MISSING"),
             Self::TokenInvalid { .. } => Row::of(Kind::Unauthenticated, "TOKEN_INVALID"),
             Self::TokenExpired => Row::of(Kind::Unauthenticated, "TOKEN_EXPIRED"),
@@ -240,11 +253,15 @@ impl Error {
         row.http_status.unwrap_or_else(|| row.kind.http_status())
     }
 
-    /// The header that belongs to the refusal whatever its body: `Allow`, the Bearer challenge or `Retry-After`.
+    /// The header that belongs to the refusal whatever its body: `Allow`, the version that will do, the Bearer challenge or
+    /// `Retry-After`.
     #[must_use]
     pub fn header(&self) -> Option<(http::HeaderName, String)> {
         if let Self::MethodNotAllowed { allow } = self {
             return Some((http::header::ALLOW, allow.clone()));
+        }
+        if matches!(self, Self::WebSocketVersion) {
+            return Some((http::header::SEC_WEBSOCKET_VERSION, "13".to_owned()));
         }
         if let Some(challenge) = self.challenge() {
             return Some((http::header::WWW_AUTHENTICATE, challenge));

@@ -125,6 +125,7 @@ impl Edge {
             metrics,
             spans: process.spans.clone(),
             drain: process.drain.clone(),
+            grace: config.drain.grace(),
             sample_per_million: per_million(config.telemetry.sample_ratio),
         });
         let (stop, stopped) = watch::channel(false);

@@ -15,6 +15,9 @@ use crate::policy::{Bounds, Policy};
 use crate::route::{self, Occupied, Router};
 use crate::transcode::{self, Binding, Looks, Marks, Source, Types};
 
+/// The verb of every WebSocket handshake (RFC 6455 section 4.1).
+pub const HANDSHAKE_VERB: &str = "GET";
+
 /// A contract under construction.
 pub struct Loader<'a> {
     methods: HashMap<&'a str, &'a MethodOverride>,
@@ -50,6 +53,7 @@ impl<'a> Loader<'a> {
                 files: Vec::new(),
                 by_path: HashMap::new(),
                 router: Router::new(routing.clone()),
+                dialogues: Router::new(routing.clone()),
                 routes: Vec::new(),
             },
         })
@@ -182,6 +186,10 @@ impl<'a> Loader<'a> {
                     other_rpc: rpc_name(&other.method),
                     other_template: other.template.text().to_owned(),
                 });
+            }
+            if binding.is_dialogue() {
+                // Two rules that differ in their verb alone are one path to a WebSocket: the first in the contract has it.
+                let _ = self.contract.dialogues.add(HANDSHAKE_VERB, &flat.template, target);
             }
             self.contract.routes.push(Route {
                 method: Arc::clone(method),

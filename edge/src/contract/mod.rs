@@ -55,7 +55,9 @@ pub struct Contract {
     /// From `/package.Service/Method` to a place in `methods`.
     by_path: HashMap<Arc<str>, usize>,
     router: Router,
-    /// By the router's targets.
+    /// What a WebSocket reaches; its targets are the router's.
+    dialogues: Router,
+    /// By the routers' targets.
     routes: Vec<Route>,
 }
 
@@ -132,9 +134,26 @@ impl Contract {
     /// # Errors
     /// Why there is none.
     pub fn route<'a>(&'a self, verb: &http::Method, path: &'a str) -> Result<Match<'a>, route::Refusal> {
-        let found = self.router.find(verb.as_str(), path)?;
+        self.matched(&self.router, verb.as_str(), path)
+    }
+
+    /// The binding of a WebSocket, whatever the verb of its rule: a handshake is a GET, and rules of dialogues are seldom that.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn route_websocket<'a>(&'a self, path: &'a str) -> Result<Match<'a>, route::Refusal> {
+        self.matched(&self.dialogues, load::HANDSHAKE_VERB, path)
+    }
+
+    fn matched<'a>(
+        &'a self,
+        router: &Router,
+        verb: &str,
+        path: &'a str,
+    ) -> Result<Match<'a>, route::Refusal> {
+        let found = router.find(verb, path)?;
         let route = &self.routes[found.target as usize];
-        let variables = self.router.variables(&found, &route.template)?;
+        let variables = router.variables(&found, &route.template)?;
         Ok(Match { method: &route.method, binding: &route.binding, variables })
     }
 

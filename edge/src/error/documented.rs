@@ -24,6 +24,9 @@ fn all() -> Vec<Error> {
         Error::InvalidRequest { violations: Vec::new() },
         Error::InvalidHeader { header: "te" },
         Error::BodyTooLarge { bytes_max: 1 },
+        Error::WebSocketVersion,
+        Error::OriginRefused,
+        Error::FrameRefused { problem: String::new() },
         Error::TokenMissing,
         Error::TokenInvalid { cause: "malformed" },
         Error::TokenExpired,
@@ -61,6 +64,9 @@ const fn varies(error: &Error) -> bool {
         | Error::InvalidRequest { .. }
         | Error::InvalidHeader { .. }
         | Error::BodyTooLarge { .. }
+        | Error::WebSocketVersion
+        | Error::OriginRefused
+        | Error::FrameRefused { .. }
         | Error::TokenMissing
         | Error::TokenInvalid { .. }
         | Error::TokenExpired

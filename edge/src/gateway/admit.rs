@@ -64,6 +64,7 @@ impl Gateway {
             received,
             wire: record.wire,
             drain: self.shared.drain.clone(),
+            grace: self.shared.grace,
         })
     }
 }

@@ -57,6 +57,8 @@ pub struct Shared {
     pub spans: Spans,
     /// When it must end.
     pub drain: Drain,
+    /// How long after that what is in flight may go on.
+    pub grace: Duration,
     /// The share of traces started here that are recorded, in millionths.
     pub sample_per_million: u32,
 }
@@ -142,7 +144,17 @@ impl Gateway {
         if let (Listener::Public, Some(page)) = (self.listener, snapshot.builtin.page(uri.path())) {
             return self.serve_page(session, context, page).await;
         }
-        let matched = snapshot.contract.route(&header.method, uri.path()).map_err(Error::from)?;
+        // A wish for a WebSocket where none is to be had is overheard, as RFC 9110 section 7.8 allows.
+        let dialogue = if rest::wishes_websocket(header) {
+            snapshot.contract.route_websocket(uri.path()).ok()
+        } else {
+            None
+        };
+        let framed = dialogue.is_some();
+        let matched = match dialogue {
+            Some(matched) => matched,
+            None => snapshot.contract.route(&header.method, uri.path()).map_err(Error::from)?,
+        };
         if !self.shows(matched.method) {
             return Err(Error::UnknownPath.into());
         }
@@ -150,6 +162,9 @@ impl Gateway {
         let call = self.admit(snapshot, matched.method, session, context).await?;
         let target =
             rest::Target { binding: matched.binding, variables: &matched.variables, query: uri.query() };
+        if framed {
+            return rest::serve_websocket(session, &call, &target, &mut context.record).await;
+        }
         rest::serve(session, &call, &target, &mut context.record).await
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use chassis::drain::Drain;
 use chassis::error::{Failure as _, Kind};
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, Method as Verb};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, Method as Verb, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::proxy::Session;
@@ -81,6 +81,10 @@ async fn write_rest(session: &mut Session, error: &Error, status: &Status) -> pi
     header.insert_header(X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     if let Some((name, value)) = error.header() {
         header.insert_header(name, value)?;
+    }
+    if error.http_status() == StatusCode::UPGRADE_REQUIRED {
+        // RFC 9110 section 15.5.22: it names what to upgrade to.
+        header.insert_header(UPGRADE, "websocket")?;
     }
     if session.req_header().method == Verb::HEAD {
         session.write_response_tasks(vec![HttpTask::Header(Box::new(header), true)]).await?;

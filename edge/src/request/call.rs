@@ -29,6 +29,8 @@ pub struct Call {
     pub(crate) received: Received,
     pub(crate) wire: Wire,
     pub(crate) drain: Drain,
+    /// How long after the stop the call may go on.
+    pub(crate) grace: Duration,
 }
 
 impl Call {

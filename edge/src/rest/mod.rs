@@ -1,6 +1,6 @@
-//! A REST call: JSON in, one gRPC call upstream, JSON out, one message or a stream of them either way. What becomes of the bytes
-//! is `transcode`'s business; here they are read, sent, awaited and written, with a bound on every size and every wait. A client
-//! that leaves takes its call along.
+//! A REST call: JSON in, one gRPC call upstream, JSON out, one message or a stream of them either way; `websocket` for both at
+//! once over HTTP/1. What becomes of the bytes is `transcode`'s business; here they are read, sent, awaited and written, with a
+//! bound on every size and every wait. A client that leaves takes its call along.
 
 mod answer;
 mod body;
@@ -11,6 +11,7 @@ mod reply;
 mod stream;
 mod unary;
 mod up;
+mod websocket;
 
 use http::HeaderValue;
 use http::header::{CONTENT_TYPE, HeaderName, IF_MATCH};
@@ -20,6 +21,8 @@ use crate::error::Error;
 use crate::request::{Call, Ended, Record};
 use crate::route::Variables;
 use crate::transcode::{Binding, BindingKind, RequestError, RestRequest};
+
+pub use websocket::{serve as serve_websocket, wishes as wishes_websocket};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");

@@ -84,6 +84,12 @@ impl Binding {
         self.raw_response
     }
 
+    /// Whether JSON messages go both ways at once: what a WebSocket can carry.
+    #[must_use]
+    pub fn is_dialogue(&self) -> bool {
+        self.kind == BindingKind::Bidi && !self.raw_request && !self.raw_response
+    }
+
     /// Whether streams have the form that grpc-gateway gives them.
     #[must_use]
     pub fn grpc_gateway(&self) -> bool {

@@ -105,6 +105,36 @@ fn a_service_in_two_sets_is_refused_naming_both() {
 }
 
 #[test]
+fn a_websocket_reaches_dialogues_whatever_their_verb() {
+    let text = r#"
+        syntax = "proto3";
+        package x.v1;
+        import "google/api/annotations.proto";
+        import "google/api/httpbody.proto";
+        service S {
+          rpc One(M) returns (M) { option (google.api.http) = { get: "/v1/{id}:talk" }; }
+          rpc Down(M) returns (stream M) { option (google.api.http) = { get: "/v1/{id}:down" }; }
+          rpc Up(stream M) returns (M) { option (google.api.http) = { post: "/v1/{id}:up" body: "*" }; }
+          rpc Talk(stream M) returns (stream M) { option (google.api.http) = { post: "/v1/{id}:talk" body: "*" }; }
+          rpc Late(stream M) returns (stream M) { option (google.api.http) = { put: "/v1/{id}:talk" body: "*" }; }
+          rpc Raw(stream M) returns (stream google.api.HttpBody) {
+            option (google.api.http) = { post: "/v1/{id}:raw" body: "*" };
+          }
+        }
+        message M { string id = 1; }
+    "#;
+    let sets = [(support::set(PolicySource::Config), support::compile_text(text))];
+    let policy = "[[service]]\nname = \"x.v1.S\"\npolicy = { allow = [\"subject\"] }\n";
+    let contract = load(&sets, policy).unwrap();
+    let found = contract.route_websocket("/v1/a:talk").unwrap();
+    assert_eq!((&*found.method.name, &*found.variables.0[0]), ("Talk", "a"));
+    assert_eq!(&*contract.route(&http::Method::GET, "/v1/a:talk").unwrap().method.name, "One");
+    for path in ["/v1/a:down", "/v1/a:up", "/v1/a:raw", "/v1/a"] {
+        assert!(contract.route_websocket(path).is_err(), "{path}");
+    }
+}
+
+#[test]
 fn policies_of_a_set_count_only_where_the_operator_says_so() {
     let text = r#"
         syntax = "proto3";

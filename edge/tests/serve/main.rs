@@ -19,5 +19,6 @@ mod streams;
 mod traces;
 mod uploads;
 mod upstream;
+mod websocket;
 mod wire;
 mod world;

@@ -147,8 +147,21 @@ async fn collect(request: Request<Streaming<Note>>) -> Result<Response<Note>, St
     Ok(Response::new(Note { note_id: notes.len().to_string(), text: String::new(), size }))
 }
 
+/// Echoes; a note called "later" when nothing more comes, and one called "broken" ends it all.
 async fn chat(request: Request<Streaming<Note>>) -> Result<Response<Messages<Note>>, Status> {
-    Ok(Response::new(request.into_inner().boxed()))
+    let answers = stream::unfold((request.into_inner().fuse(), Vec::new()), |(mut notes, mut later)| async {
+        while let Some(note) = notes.next().await {
+            match note {
+                Ok(note) if note.note_id == "later" => later.push(Ok(note)),
+                Ok(note) if note.note_id == "broken" => {
+                    return Some((Err(Refusal::Broken.into()), (notes, later)));
+                }
+                note => return Some((note, (notes, later))),
+            }
+        }
+        later.pop().map(|note| (note, (notes, later)))
+    });
+    Ok(Response::new(answers.boxed()))
 }
 
 async fn attach(request: Request<AttachFileRequest>) -> Result<Response<File>, Status> {

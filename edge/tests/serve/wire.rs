@@ -142,7 +142,8 @@ async fn what_two_parsers_could_read_in_two_ways_is_refused() {
         let said = exchange(&world, &format!("{path}host: a\r\n{fields}\r\n\r\n0\r\n\r\n{next}")).await;
         assert_eq!(statuses(&said), ["200"], "{fields:?}");
     }
-    // Nobody changes the protocol of a connection: the wish is overheard, and what follows is a request like any other.
+    // Where no dialogue is to be had nobody changes the protocol: the wish is overheard, and what follows is a request like any
+    // other.
     for wish in ["h2c", "websocket"] {
         let head = format!("{path}host: a\r\nupgrade: {wish}\r\nconnection: upgrade\r\n\r\n");
         assert_eq!(statuses(&exchange(&world, &format!("{head}{next}")).await), ["200", "200"], "{wish}");
