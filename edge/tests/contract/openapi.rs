@@ -172,6 +172,9 @@ fn streams_are_described_in_every_form_they_take() {
         assert_eq!(content["text/event-stream"]["schema"]["type"], "string");
         assert_eq!(operation["security"], serde_json::json!([{}]));
     }
+    let speaks_websocket =
+        |operation: &Value| operation["description"].as_str().is_some_and(|text| text.contains("WebSocket"));
+    assert!(speaks_websocket(both) && !speaks_websocket(down));
     let message = &document["components"]["schemas"]["p.M"];
     assert_eq!(message["allOf"], serde_json::json!([{"not": {"required": ["a", "b"]}}]));
     assert_eq!(message["properties"]["byNumber"]["propertyNames"]["pattern"], "^-?[0-9]+$");

@@ -100,6 +100,12 @@ fn text(schemas: &Schemas<'_>, binding: &Described<'_>) -> String {
     if !scopes.is_empty() {
         text.push_str(&format!("\n\nScopes, one of: {}.", scopes.join(", ")));
     }
+    if binding.binding.is_dialogue() {
+        text.push_str(
+            "\n\nOver HTTP/1.1 a WebSocket to this path carries the same messages both ways at once, one JSON object a text \
+             frame; an empty text ends the request.",
+        );
+    }
     text
 }
 
