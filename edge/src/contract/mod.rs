@@ -22,7 +22,7 @@ pub use error::ContractError;
 pub use load::{MarkedFields, marks};
 pub use options::{Idempotency, RestOptions};
 
-use crate::policy::Policy;
+use crate::policy::{Listener, Policy};
 use crate::route::{self, Router, Template, Variables};
 use crate::transcode::{self, Binding};
 
@@ -134,24 +134,48 @@ impl Contract {
     /// # Errors
     /// Why there is none.
     pub fn route<'a>(&'a self, verb: &http::Method, path: &'a str) -> Result<Match<'a>, route::Refusal> {
-        self.matched(&self.router, verb.as_str(), path)
+        self.route_among(&self.router, verb.as_str(), path, &|_| true)
+    }
+
+    /// As [`Contract::route`], for a request that came in by a listener: methods that are not visible there do not exist.
+    ///
+    /// # Errors
+    /// As [`Contract::route`].
+    pub fn route_on<'a>(
+        &'a self,
+        listener: Listener,
+        verb: &http::Method,
+        path: &'a str,
+    ) -> Result<Match<'a>, route::Refusal> {
+        self.route_among(&self.router, verb.as_str(), path, &|target| self.is_visible(target, listener))
     }
 
     /// The binding of a WebSocket, whatever the verb of its rule: a handshake is a GET, and rules of dialogues are seldom that.
     ///
     /// # Errors
-    /// Why there is none.
-    pub fn route_websocket<'a>(&'a self, path: &'a str) -> Result<Match<'a>, route::Refusal> {
-        self.matched(&self.dialogues, load::HANDSHAKE_VERB, path)
+    /// As [`Contract::route`].
+    pub fn route_websocket<'a>(
+        &'a self,
+        listener: Listener,
+        path: &'a str,
+    ) -> Result<Match<'a>, route::Refusal> {
+        self.route_among(&self.dialogues, load::HANDSHAKE_VERB, path, &|target| {
+            self.is_visible(target, listener)
+        })
     }
 
-    fn matched<'a>(
+    fn is_visible(&self, target: u32, listener: Listener) -> bool {
+        self.routes[target as usize].method.policy.visible_on(listener)
+    }
+
+    fn route_among<'a>(
         &'a self,
         router: &Router,
         verb: &str,
         path: &'a str,
+        shows: &dyn Fn(u32) -> bool,
     ) -> Result<Match<'a>, route::Refusal> {
-        let found = router.find(verb, path)?;
+        let found = router.find(verb, path, shows)?;
         let route = &self.routes[found.target as usize];
         let variables = router.variables(&found, &route.template)?;
         Ok(Match { method: &route.method, binding: &route.binding, variables })

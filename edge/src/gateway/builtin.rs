@@ -15,11 +15,14 @@ use pingora::proxy::Session;
 use std::sync::Arc;
 use tonic::Code;
 
-use super::{Context, Gateway};
+use super::{Context, Gateway, options};
 use crate::authn::Authenticated;
 use crate::builtin::{Access, Page};
 use crate::error::Error;
 use crate::request::{Ended, finish_connection};
+
+/// What can be done with a page.
+const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 impl Gateway {
     /// Serves a page.
@@ -31,8 +34,11 @@ impl Gateway {
     ) -> Result<(), Ended> {
         context.record.template = Some(Arc::clone(&page.path));
         let verb = session.req_header().method.clone();
+        if verb == Verb::OPTIONS {
+            return options::answer(session, context, &self.shared.drain, ALLOW).await;
+        }
         if verb != Verb::GET && verb != Verb::HEAD {
-            return Err(Error::MethodNotAllowed { allow: "GET, HEAD".to_owned() }.into());
+            return Err(Error::MethodNotAllowed { allow: ALLOW.to_owned() }.into());
         }
         self.admit_to(&page.access, session, context).await?;
         let tags = session.req_header().headers.get(IF_NONE_MATCH);

@@ -8,6 +8,7 @@ mod builtin;
 mod framing;
 mod grpc;
 mod limits;
+mod options;
 mod reflection;
 mod refuse;
 
@@ -34,9 +35,10 @@ use crate::listener::connection::Connection;
 use crate::metrics::{InFlight, ListenerMetrics, Metrics};
 use crate::policy::Listener;
 use crate::request::{Ended, Record};
+use crate::rest;
+use crate::route::Refusal;
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstreams;
-use crate::{contract, rest};
 
 /// How long a connection that is given up may take to say so: a round trip, and no more than that keeps its seat.
 const SHUTDOWN: Duration = Duration::from_secs(1);
@@ -118,7 +120,8 @@ impl Gateway {
         if header.method != Verb::POST {
             return Err(Error::MethodNotAllowed { allow: "POST".to_owned() }.into());
         }
-        let method = snapshot.contract.by_grpc_path(header.uri.path()).filter(|method| self.shows(method));
+        let method = snapshot.contract.by_grpc_path(header.uri.path());
+        let method = method.filter(|method| method.policy.visible_on(self.listener));
         let Some(method) = method else {
             let (reflection, path) =
                 snapshot.builtin.reflection(header.uri.path()).ok_or(Error::UnknownMethod)?;
@@ -146,18 +149,20 @@ impl Gateway {
         }
         // A wish for a WebSocket where none is to be had is overheard, as RFC 9110 section 7.8 allows.
         let dialogue = if rest::wishes_websocket(header) {
-            snapshot.contract.route_websocket(uri.path()).ok()
+            snapshot.contract.route_websocket(self.listener, uri.path()).ok()
         } else {
             None
         };
         let framed = dialogue.is_some();
         let matched = match dialogue {
             Some(matched) => matched,
-            None => snapshot.contract.route(&header.method, uri.path()).map_err(Error::from)?,
+            None => match snapshot.contract.route_on(self.listener, &header.method, uri.path()) {
+                Err(Refusal::MethodNotAllowed { allow }) if header.method == Verb::OPTIONS => {
+                    return options::answer(session, context, &self.shared.drain, &allow).await;
+                }
+                matched => matched.map_err(Error::from)?,
+            },
         };
-        if !self.shows(matched.method) {
-            return Err(Error::UnknownPath.into());
-        }
         context.record.template = Some(Arc::clone(matched.binding.template()));
         let call = self.admit(snapshot, matched.method, session, context).await?;
         let target =
@@ -166,11 +171,6 @@ impl Gateway {
             return rest::serve_websocket(session, &call, &target, &mut context.record).await;
         }
         rest::serve(session, &call, &target, &mut context.record).await
-    }
-
-    /// Whether a method exists on this listener at all.
-    fn shows(&self, method: &contract::Method) -> bool {
-        method.policy.visible_on(self.listener)
     }
 }
 

@@ -59,7 +59,7 @@ impl Default for Options {
 pub enum Refusal {
     #[error("no such path")]
     UnknownPath,
-    /// `allow` is the value of the Allow header: "GET, HEAD, POST".
+    /// `allow` is the value of the Allow header: "GET, HEAD, OPTIONS, POST".
     #[error("method not allowed")]
     MethodNotAllowed { allow: String },
     /// A broken percent-escape, an encoded control character, or bytes that are not UTF-8.

@@ -1,6 +1,7 @@
 //! The match: a trie with one level a segment. The most specific template wins whatever the order of registration: a literal
 //! before `*` before `**`, and of two `**` the one with the longer tail. A branch that ends without the asked HTTP method is
-//! left for the next one. Each node stands at one place of the path only, so a match visits no node twice.
+//! left for the next one. Each node stands at one place of the path only, so a match visits no node twice. Targets that are not
+//! shown to whoever asks are not there for them, neither in the match nor in what a refusal says.
 
 use super::path::Segments;
 use super::template::{Segment, Template};
@@ -49,6 +50,7 @@ struct Search<'a, 'p> {
     method: &'a str,
     segments: &'a Segments<'p>,
     verb: Option<&'a [u8]>,
+    shows: &'a dyn Fn(u32) -> bool,
     /// The methods of templates that match the path.
     allow: Vec<&'a str>,
 }
@@ -113,11 +115,16 @@ impl Router {
         child
     }
 
-    /// Finds the route of a request. `path` is raw, without the query.
+    /// Finds the route of a request among the targets that `shows` lets be seen. `path` is raw, without the query.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn find<'p>(&self, method: &str, path: &'p str) -> Result<Found<'p>, Refusal> {
+    pub fn find<'p>(
+        &self,
+        method: &str,
+        path: &'p str,
+        shows: &dyn Fn(u32) -> bool,
+    ) -> Result<Found<'p>, Refusal> {
         if path.len() > usize::from(self.options.path_bytes_max) {
             return Err(Refusal::TooLong);
         }
@@ -134,18 +141,24 @@ impl Router {
             if self.options.match_unregistered_verb
                 || self.verbs.binary_search_by(|v| v[..].cmp(&verb)).is_ok()
             {
-                match self.search(method, stem, Some(&verb)) {
+                match self.search(method, stem, Some(&verb), shows) {
                     Err(Refusal::UnknownPath) if !self.options.match_unregistered_verb => {}
                     verdict => return verdict,
                 }
             }
         }
-        self.search(method, path, None)
+        self.search(method, path, None, shows)
     }
 
-    fn search<'p>(&self, method: &str, path: &'p str, verb: Option<&[u8]>) -> Result<Found<'p>, Refusal> {
+    fn search<'p>(
+        &self,
+        method: &str,
+        path: &'p str,
+        verb: Option<&[u8]>,
+        shows: &dyn Fn(u32) -> bool,
+    ) -> Result<Found<'p>, Refusal> {
         let segments = Segments::cut(path).ok_or(Refusal::TooLong)?;
-        let mut search = Search { method, segments: &segments, verb, allow: Vec::new() };
+        let mut search = Search { method, segments: &segments, verb, shows, allow: Vec::new() };
         if let Some(target) = self.visit(0, 0, &mut search) {
             return Ok(Found { target, segments });
         }
@@ -155,6 +168,8 @@ impl Router {
         if search.allow.contains(&"GET") {
             search.allow.push("HEAD");
         }
+        // The edge answers it for every path that it knows: RFC 9110 section 9.3.7.
+        search.allow.push("OPTIONS");
         search.allow.sort_unstable();
         search.allow.dedup();
         Err(Refusal::MethodNotAllowed { allow: search.allow.join(", ") })
@@ -207,13 +222,17 @@ impl Node {
     /// The target for the asked method among the templates that end here. GET answers HEAD where nothing else does.
     fn end<'a>(&'a self, search: &mut Search<'a, '_>) -> Option<u32> {
         let end = self.ends.iter().find(|end| end.verb.as_deref() == search.verb)?;
-        let target =
-            |method: &str| end.targets.iter().find(|(other, _)| other == method).map(|(_, target)| *target);
+        let shown = |target: &(String, u32)| (search.shows)(target.1);
+        let target = |method: &str| {
+            let target = end.targets.iter().find(|(other, _)| other == method)?;
+            shown(target).then_some(target.1)
+        };
         let found = target(search.method)
             .or_else(|| if search.method == "HEAD" { target("GET") } else { None })
             .or_else(|| target("*"));
         if found.is_none() {
-            search.allow.extend(end.targets.iter().map(|(method, _)| method.as_str()));
+            let shown = end.targets.iter().filter(|target| shown(target));
+            search.allow.extend(shown.map(|(method, _)| method.as_str()));
         }
         found
     }

@@ -11,4 +11,5 @@ mod openapi;
 mod own_contract;
 mod refusals;
 mod round_trip;
+mod routes;
 mod support;

@@ -12,6 +12,7 @@ mod conformance;
 mod drain;
 mod grpc;
 mod messages;
+mod negotiation;
 mod reflection;
 mod refusals;
 mod rest;

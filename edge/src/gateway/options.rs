@@ -1,0 +1,29 @@
+//! OPTIONS of a path that has no method of its own for it: what else can be done there (RFC 9110 section 9.3.7). It tells no more
+//! than a refused verb does, so it asks for no more: nobody is authenticated and no service is called.
+
+use chassis::drain::Drain;
+use http::header::{ALLOW, CACHE_CONTROL};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
+use pingora::proxy::Session;
+use tonic::Code;
+
+use super::Context;
+use crate::request::{Ended, finish_connection};
+
+/// Answers with the verbs of the path.
+pub(super) async fn answer(
+    session: &mut Session,
+    context: &mut Context,
+    drain: &Drain,
+    allow: &str,
+) -> Result<(), Ended> {
+    finish_connection(session, drain);
+    context.record.ended(Code::Ok);
+    let mut header = ResponseHeader::build_no_case(204, Some(2))?;
+    header.insert_header(ALLOW, allow)?;
+    // What a path answers to changes with a rollout.
+    header.insert_header(CACHE_CONTROL, "no-store")?;
+    session.write_response_tasks(vec![HttpTask::Header(Box::new(header), true)]).await?;
+    Ok(())
+}
