@@ -30,6 +30,8 @@ pub enum Error {
     HeadersTooLarge { bytes_max: usize },
     #[error("the content type is not supported")]
     UnsupportedMediaType,
+    #[error("the answer comes in no form that the client accepts")]
+    NotAcceptable { available: &'static str },
     #[error("the body is not valid JSON: {problem}")]
     MalformedJson { problem: String },
     #[error("the request is invalid")]
@@ -111,6 +113,7 @@ impl Failure for Error {
             Self::MalformedJson { problem } | Self::FrameRefused { problem } => {
                 vec![("problem", problem.clone())]
             }
+            Self::NotAcceptable { available } => vec![("available", (*available).to_owned())],
             Self::InvalidHeader { header } => vec![("header", (*header).to_owned())],
             Self::TokenInvalid { cause } | Self::CertificateInvalid { cause } => {
                 vec![("cause", (*cause).to_owned())]
@@ -202,6 +205,7 @@ impl Error {
             Self::PathTooLong => Row::of(Kind::Invalid, "PATH_TOO_LONG").http(414),
             Self::HeadersTooLarge { .. } => Row::of(Kind::Exhausted, "HEADERS_TOO_LARGE").http(431),
             Self::UnsupportedMediaType => Row::of(Kind::Invalid, "UNSUPPORTED_MEDIA_TYPE").http(415),
+            Self::NotAcceptable { .. } => Row::of(Kind::Invalid, "NOT_ACCEPTABLE").http(406),
             Self::MalformedJson { .. } => Row::of(Kind::Invalid, "MALFORMED_JSON"),
             Self::InvalidRequest { .. } => Row::of(Kind::Invalid, "INVALID_REQUEST"),
             Self::InvalidHeader { .. } => Row::of(Kind::Invalid, "INVALID_HEADER"),
@@ -320,6 +324,7 @@ mod tests {
         );
         check(Error::PathTooLong, Code::InvalidArgument, 414, "PATH_TOO_LONG");
         check(Error::UnsupportedMediaType, Code::InvalidArgument, 415, "UNSUPPORTED_MEDIA_TYPE");
+        check(Error::NotAcceptable { available: "a/b" }, Code::InvalidArgument, 406, "NOT_ACCEPTABLE");
         check(Error::BodyTooLarge { bytes_max: 1 }, Code::ResourceExhausted, 413, "BODY_TOO_LARGE");
         check(Error::HeadersTooLarge { bytes_max: 1 }, Code::ResourceExhausted, 431, "HEADERS_TOO_LARGE");
         check(Error::TokenMissing, Code::Unauthenticated, 401, "TOKEN_MISSING");

@@ -4,7 +4,8 @@
 //! Reading order: [`run`] is its life; [`config`] and [`snapshot`] what it is told; [`listener`] takes connections in and
 //! [`gateway`] is the path of a [`request`]: [`route`] and [`contract`] find the method, [`authn`] says who asks, [`authz`]
 //! whether they may, [`headers`] what the upstream hears of it; then [`relay`] carries gRPC and [`rest`] carries REST, which
-//! [`transcode`] turns into gRPC and back, in whatever [`coding`] its bodies come; [`upstream`] is the way on; [`builtin`] is
+//! [`transcode`] turns into gRPC and back, in whatever [`coding`] its bodies come and whatever form the client will [`accept`];
+//! [`upstream`] is the way on; [`builtin`] is
 //! what the edge answers itself. [`error`] holds every refusal.
 //!
 //! Promises: a method is identified once, before authentication, and nothing later matches again. No header of a client
@@ -12,6 +13,7 @@
 //! [`snapshot::Snapshot`] serves a request from its first byte to its last. Only `gateway`, `listener`, `relay`, `request`,
 //! `rest` and `upstream` see a type of Pingora's.
 
+pub mod accept;
 pub mod access_log;
 pub mod admin;
 pub mod authn;

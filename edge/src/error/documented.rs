@@ -20,6 +20,7 @@ fn all() -> Vec<Error> {
         Error::PathTooLong,
         Error::HeadersTooLarge { bytes_max: 1 },
         Error::UnsupportedMediaType,
+        Error::NotAcceptable { available: "application/json" },
         Error::MalformedJson { problem: String::new() },
         Error::InvalidRequest { violations: Vec::new() },
         Error::InvalidHeader { header: "te" },
@@ -60,6 +61,7 @@ const fn varies(error: &Error) -> bool {
         | Error::PathTooLong
         | Error::HeadersTooLarge { .. }
         | Error::UnsupportedMediaType
+        | Error::NotAcceptable { .. }
         | Error::MalformedJson { .. }
         | Error::InvalidRequest { .. }
         | Error::InvalidHeader { .. }

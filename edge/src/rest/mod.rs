@@ -6,6 +6,7 @@ mod answer;
 mod body;
 mod client_stream;
 mod exchange;
+mod framing;
 mod messages;
 mod reply;
 mod stream;
@@ -17,12 +18,15 @@ use http::HeaderValue;
 use http::header::{CONTENT_TYPE, HeaderName, IF_MATCH};
 use pingora::proxy::Session;
 
+use crate::accept;
 use crate::error::Error;
 use crate::request::{Call, Ended, Record};
 use crate::route::Variables;
 use crate::transcode::{Binding, BindingKind, RequestError, RestRequest};
 
 pub use websocket::{serve as serve_websocket, wishes as wishes_websocket};
+
+const JSON: &str = "application/json";
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -47,6 +51,7 @@ pub async fn serve(
     target: &Target<'_>,
     record: &mut Record,
 ) -> Result<(), Ended> {
+    accepts(session, target)?;
     match target.binding.kind() {
         BindingKind::Unary => unary::serve(session, call, target, record).await,
         BindingKind::ServerStream => stream::serve_messages(session, call, target, record).await,
@@ -59,6 +64,25 @@ pub async fn serve(
         }
         BindingKind::Bidi => stream::serve_messages(session, call, target, record).await,
     }
+}
+
+/// Whether the client takes what a method with one answer has: JSON. It is asked before the call, which may change something.
+/// Bytes may be anything, so nobody refuses them; where no answer has a body there is nothing to take; streams have a choice
+/// of their own.
+///
+/// # Errors
+/// When it does not.
+fn accepts(session: &Session, target: &Target<'_>) -> Result<(), Error> {
+    let binding = target.binding;
+    let one = matches!(
+        binding.kind(),
+        BindingKind::Unary | BindingKind::ClientStream | BindingKind::HttpBodyUpload
+    );
+    if !one || binding.response_is_http_body() || binding.success_status() == 204 {
+        return Ok(());
+    }
+    let json = accept::choose(&session.req_header().headers, &[(JSON, ())]);
+    json.ok_or(Error::NotAcceptable { available: JSON })
 }
 
 impl Target<'_> {

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use http::Method as Verb;
-use http::header::{ACCEPT, TRANSFER_ENCODING};
+use http::header::TRANSFER_ENCODING;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::proxy::Session;
@@ -14,105 +14,14 @@ use tonic::Code;
 
 use super::answer::Answer;
 use super::exchange::Exchange;
+use super::framing::Framing;
 use super::{Target, reply};
 use crate::error::Error;
 use crate::request::{Call, Ended, Record};
-use crate::transcode::{Failed, Types, status_flat, status_json};
+use crate::transcode::Failed;
 
 /// Messages that have arrived together leave together, up to this many bytes: one write instead of many.
 const GATHER_BYTES: usize = 16 * 1024;
-
-/// How a stream of JSON messages is framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
-    /// One JSON array.
-    Array,
-    /// One message a line.
-    Lines,
-    /// One message a line, wrapped as grpc-gateway does.
-    Wrapped,
-    /// Server-sent events.
-    Events,
-}
-
-impl Framing {
-    /// What the request's `Accept` asks for, in the forms of the binding.
-    fn of(session: &Session, target: &Target<'_>) -> Self {
-        let accept = session.req_header().headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-        match Self::chosen(accept.unwrap_or_default()) {
-            Self::Array | Self::Lines if target.binding.grpc_gateway() => Self::Wrapped,
-            framing @ (Self::Array | Self::Lines | Self::Wrapped | Self::Events) => framing,
-        }
-    }
-
-    /// By the `Accept` header; without a word of ours in it, an array, for that is JSON.
-    fn chosen(accept: &str) -> Self {
-        for range in accept.split(',') {
-            match range.split(';').next().unwrap_or_default().trim() {
-                "application/x-ndjson" | "application/ndjson" | "application/jsonl" => return Self::Lines,
-                "text/event-stream" => return Self::Events,
-                "application/json" => return Self::Array,
-                _ => (),
-            }
-        }
-        Self::Array
-    }
-
-    const fn content_type(self) -> &'static str {
-        match self {
-            Self::Array | Self::Wrapped => "application/json",
-            Self::Lines => "application/x-ndjson",
-            Self::Events => "text/event-stream",
-        }
-    }
-
-    /// What stands before a message; `first` if none came before.
-    const fn before(self, first: bool) -> &'static [u8] {
-        match self {
-            Self::Array if first => b"[",
-            Self::Array => b",",
-            Self::Lines => b"",
-            Self::Wrapped => b"{\"result\":",
-            Self::Events => b"data: ",
-        }
-    }
-
-    const fn after(self) -> &'static [u8] {
-        match self {
-            Self::Array => b"",
-            Self::Lines => b"\n",
-            Self::Wrapped => b"}\n",
-            Self::Events => b"\n\n",
-        }
-    }
-
-    /// What ends a whole stream; `empty` if it had no message.
-    const fn end(self, empty: bool) -> &'static [u8] {
-        match self {
-            Self::Array if empty => b"[]",
-            Self::Array => b"]",
-            Self::Lines | Self::Wrapped | Self::Events => b"",
-        }
-    }
-
-    /// Appends an error record. Returns whether there is room for one.
-    fn put_error(self, failed: &Failed<'_>, types: Option<&Types>, out: &mut Vec<u8>) -> bool {
-        match self {
-            Self::Array => return false,
-            Self::Lines => status_json(failed, types, out),
-            Self::Wrapped => {
-                out.extend_from_slice(b"{\"error\":");
-                status_flat(failed, types, out);
-            }
-            Self::Events => {
-                out.extend_from_slice(b"event: error\ndata: ");
-                status_json(failed, types, out);
-            }
-        }
-        out.extend_from_slice(self.after());
-        true
-    }
-}
 
 /// A stream of JSON messages.
 pub(super) async fn serve_messages(
@@ -121,7 +30,7 @@ pub(super) async fn serve_messages(
     target: &Target<'_>,
     record: &mut Record,
 ) -> Result<(), Ended> {
-    let framing = Framing::of(session, target);
+    let framing = Framing::accepted(&session.req_header().headers, target.binding.grpc_gateway())?;
     let mut exchange = Exchange::begin(session, call, target, record).await?;
     let mut started = false;
     loop {
@@ -310,27 +219,4 @@ async fn fail(
 fn cut(record: &mut Record) -> Ended {
     record.cut("upstream");
     Ended::Aborted(PingoraError::explain(ErrorType::InternalError, "the answer broke off"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_client_chooses_the_framing() {
-        let check = |accept: &str, expect: Framing| assert_eq!(Framing::chosen(accept), expect, "{accept}");
-        check("", Framing::Array);
-        check("*/*", Framing::Array);
-        check("application/json", Framing::Array);
-        check("application/x-ndjson", Framing::Lines);
-        check("text/html, text/event-stream;q=0.9", Framing::Events);
-        check("application/json, text/event-stream", Framing::Array);
-    }
-
-    #[test]
-    fn every_framing_of_no_message_is_whole() {
-        assert_eq!(Framing::Array.end(true), b"[]");
-        assert_eq!(Framing::Lines.end(true), b"");
-        assert_eq!(Framing::Events.end(true), b"");
-    }
 }

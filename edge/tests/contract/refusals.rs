@@ -1,6 +1,7 @@
 //! What a configuration may not be. Each refusal names what is at fault.
 
 use edge::contract::{Contract, ContractError, DescriptorSet, HttpRule, Overrides, PolicySource};
+use edge::policy::Listener;
 use edge::{route, transcode};
 
 use super::support;
@@ -126,11 +127,11 @@ fn a_websocket_reaches_dialogues_whatever_their_verb() {
     let sets = [(support::set(PolicySource::Config), support::compile_text(text))];
     let policy = "[[service]]\nname = \"x.v1.S\"\npolicy = { allow = [\"subject\"] }\n";
     let contract = load(&sets, policy).unwrap();
-    let found = contract.route_websocket("/v1/a:talk").unwrap();
+    let found = contract.route_websocket(Listener::Public, "/v1/a:talk").unwrap();
     assert_eq!((&*found.method.name, &*found.variables.0[0]), ("Talk", "a"));
     assert_eq!(&*contract.route(&http::Method::GET, "/v1/a:talk").unwrap().method.name, "One");
     for path in ["/v1/a:down", "/v1/a:up", "/v1/a:raw", "/v1/a"] {
-        assert!(contract.route_websocket(path).is_err(), "{path}");
+        assert!(contract.route_websocket(Listener::Public, path).is_err(), "{path}");
     }
 }
 

@@ -37,3 +37,46 @@ async fn a_path_says_what_can_be_done_with_it() {
         assert_eq!(world.calls_behind(), 0);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_nobody_would_take_is_refused_before_the_call() {
+    let world = World::new().await;
+    for http in [Http::One, Http::Two] {
+        let rest = Rest::new(&world, http, Some(world.token()));
+        let ask = async |verb, path: &str, accept: &[&str]| {
+            let headers: Vec<_> = accept.iter().map(|accept| ("accept", *accept)).collect();
+            rest.send(verb, path, &headers, "").await
+        };
+        for (verb, path, accept) in [
+            (Method::GET, "/v1/notes/n-7", &["text/html"][..]),
+            (Method::GET, "/v1/notes/n-7", &["application/json;q=0", "text/html"]),
+            (Method::GET, "/v1/notes/n-7", &["text/event-stream"]),
+            (Method::POST, "/v1/notes", &["application/xml"]),
+            (Method::POST, "/v1/notes:collect", &["application/x-ndjson"]),
+            (Method::GET, "/v1/notes:watch?count=1", &["text/plain"]),
+            // Were it called, it would be the service that refuses.
+            (Method::GET, "/v1/notes/missing", &["text/html"]),
+        ] {
+            let reply = ask(verb, path, accept).await;
+            let told = (reply.status, reply.reason());
+            assert_eq!(told, (StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE".into()), "{path} {accept:?}");
+            assert_eq!(reply.header("content-type"), "application/json");
+            let available = reply.json()["error"]["details"][0]["metadata"]["available"].to_string();
+            assert!(available.contains("application/json"), "{available}");
+        }
+        for (path, accept) in [
+            ("/v1/notes/n-7", &["text/html", "*/*;q=0.1"][..]),
+            ("/v1/notes/n-7", &["application/*"]),
+            ("/v1/notes/n-7", &["application/json; charset=utf-8"]),
+            ("/v1/notes/n-7", &["nonsense"]),
+            // Bytes may be anything.
+            ("/v1/files/f-1?bytes=10", &["image/png"]),
+        ] {
+            assert_eq!(ask(Method::GET, path, accept).await.status, StatusCode::OK, "{path} {accept:?}");
+        }
+        let nothing = ask(Method::DELETE, "/v1/drafts/n-7", &["text/html"]).await;
+        assert_eq!(nothing.status, StatusCode::NO_CONTENT, "what has no body is no matter of taste");
+        let events = ask(Method::GET, "/v1/notes:watch?count=1", &["application/json;q=0.5, text/*"]).await;
+        assert_eq!(events.header("content-type"), "text/event-stream");
+    }
+}
