@@ -8,6 +8,8 @@
 use http::HeaderMap;
 use http::header::ACCEPT;
 
+use crate::transcode::ErrorShape;
+
 /// The most a range can weigh, in thousandths.
 const WEIGHT_MAX: u16 = 1000;
 
@@ -37,6 +39,16 @@ pub fn choose<T: Copy, const N: usize>(headers: &HeaderMap, offers: &[(&str, T);
         }
     }
     best.map(|(_, offer)| offer)
+}
+
+/// The shape in which a client hears of failures. Whatever it takes, they are told: in the usual one if there is no other.
+#[must_use]
+pub fn error_shape(headers: &HeaderMap) -> ErrorShape {
+    const OFFERS: [(&str, ErrorShape); 2] = [
+        (ErrorShape::Plain.content_type(), ErrorShape::Plain),
+        (ErrorShape::Problem.content_type(), ErrorShape::Problem),
+    ];
+    choose(headers, &OFFERS).unwrap_or(ErrorShape::Plain)
 }
 
 /// A range and its weight.
@@ -206,5 +218,22 @@ mod tests {
         // A weight that is none is left out, not the range.
         assert_eq!(chosen(&["text/event-stream;q=soon"]), Some(EVENTS));
         assert_eq!(chosen(&["text/event-stream;q=NaN, application/json;q=7"]), Some(EVENTS));
+    }
+
+    #[test]
+    fn failures_are_told_as_problems_to_those_who_prefer_them() {
+        let check = |accept: &'static str, expect: ErrorShape| {
+            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!(error_shape(&headers), expect, "{accept}");
+        };
+        check("application/problem+json", ErrorShape::Problem);
+        check("application/problem+json, application/json", ErrorShape::Problem);
+        check("application/json, application/problem+json", ErrorShape::Plain);
+        check("application/json;q=0.9, application/problem+json", ErrorShape::Problem);
+        check("application/problem+json;q=0.9, */*", ErrorShape::Plain);
+        check("application/problem+json, */*", ErrorShape::Problem);
+        check("text/event-stream", ErrorShape::Plain);
+        check("*/*", ErrorShape::Plain);
+        assert_eq!(error_shape(&HeaderMap::new()), ErrorShape::Plain);
     }
 }

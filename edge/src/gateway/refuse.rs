@@ -1,4 +1,5 @@
-//! A refusal on the wire: AIP-193 JSON over REST, trailers-only over gRPC, both from the same value.
+//! A refusal on the wire: JSON over REST, in the shape that the client prefers, and trailers-only over gRPC, all from the same
+//! value.
 
 use std::time::Duration;
 
@@ -13,10 +14,11 @@ use pingora::proxy::Session;
 use tokio::time::timeout;
 use tonic::Status;
 
+use crate::accept::error_shape;
 use crate::error::Error;
 use crate::headers::Wire;
 use crate::request::{Record, finish_connection};
-use crate::transcode::{Failed, status_json};
+use crate::transcode::Failed;
 
 /// How much of a refused body is read away, and for how long. A connection that is closed on unread bytes is reset, and the
 /// reset may overtake the refusal.
@@ -73,9 +75,10 @@ async fn write_rest(session: &mut Session, error: &Error, status: &Status) -> pi
         message: status.message(),
         details: Some(status.details()),
     };
-    status_json(&failed, None, &mut body);
+    let shape = error_shape(&session.req_header().headers);
+    shape.put(&failed, None, &mut body);
     let mut header = ResponseHeader::build_no_case(error.http_status(), Some(8))?;
-    header.insert_header(CONTENT_TYPE, "application/json")?;
+    header.insert_header(CONTENT_TYPE, shape.content_type())?;
     header.insert_header(CONTENT_LENGTH, body.len())?;
     header.insert_header(CACHE_CONTROL, "no-store")?;
     header.insert_header(X_CONTENT_TYPE_OPTIONS, "nosniff")?;

@@ -79,7 +79,8 @@ impl Framing {
         }
     }
 
-    /// Appends an error record. Returns whether there is room for one.
+    /// Appends an error record. Returns whether there is room for one. A record has the one shape whatever the client prefers of
+    /// whole answers: it stands under the stream's media type, and whoever reads the stream must tell it from a message.
     pub(super) fn put_error(self, failed: &Failed<'_>, types: Option<&Types>, out: &mut Vec<u8>) -> bool {
         match self {
             Self::Array => return false,

@@ -1,4 +1,4 @@
-//! Answers on the REST side: the headers of a success, and an upstream's failure in the one error shape.
+//! Answers on the REST side: the headers of a success, and an upstream's failure in the shape that the client prefers.
 
 use bytes::Bytes;
 use http::header::{
@@ -14,10 +14,11 @@ use tonic::Code;
 
 use super::Target;
 use super::answer::Status;
+use crate::accept::error_shape;
 use crate::coding::Coding;
 use crate::headers;
 use crate::request::{Call, Record};
-use crate::transcode::{http_status_of, retry_after, status_json};
+use crate::transcode::{http_status_of, retry_after};
 
 /// The header of a success, without its length: what every answer carries, and what the upstream may add.
 pub(super) fn success(
@@ -143,9 +144,10 @@ pub(super) async fn write_failure(
     record.ended(status.code);
     let http_status = http_status_of(status.code as u32);
     let mut body = Vec::with_capacity(256);
-    status_json(&status.failed(), Some(target.binding.types()), &mut body);
+    let shape = error_shape(&session.req_header().headers);
+    shape.put(&status.failed(), Some(target.binding.types()), &mut body);
     let mut header = ResponseHeader::build_no_case(http_status, Some(6))?;
-    header.insert_header(CONTENT_TYPE, "application/json")?;
+    header.insert_header(CONTENT_TYPE, shape.content_type())?;
     header.insert_header(CACHE_CONTROL, "no-store")?;
     header.insert_header(X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     if status.code == Code::Unauthenticated {

@@ -2,7 +2,7 @@
 //! No dynamic message and no tree stands between the two. Pure: bytes in, bytes out; who reads and writes sockets is `rest`.
 //!
 //! Start with `types` (the plans) and `binding` (what is done with them); then `encode`, `bind` and `form` for requests, `print`
-//! for responses, `status` for errors. `split` and `multipart` take bodies apart that are more than one message.
+//! for responses, `status` and `problem` for errors. `split` and `multipart` take bodies apart that are more than one message.
 
 mod assigned;
 mod bind;
@@ -17,6 +17,7 @@ mod keys;
 mod multipart;
 mod print;
 mod print_known;
+mod problem;
 mod scalar;
 mod split;
 mod status;
@@ -33,6 +34,7 @@ pub use compile::{Looks, Marks, Source};
 pub use error::{RequestError, ResponseError, Violation};
 pub use form::Media;
 pub use multipart::{Event, File, Multipart, Text};
+pub use problem::ErrorShape;
 pub use split::{Part, Splitter};
 pub use status::{Failed, code_name, decode_bin, http_status_of, retry_after, status_flat, status_json};
 pub use types::{MessageId, Types};

@@ -1,4 +1,5 @@
-//! The one error shape of REST replies, AIP-193, and the table from gRPC codes to HTTP statuses.
+//! The error shape of REST replies, AIP-193, and the table from gRPC codes to HTTP statuses. `problem` has the shape for those
+//! who ask for another.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -89,10 +90,15 @@ pub fn status_flat(failed: &Failed<'_>, types: Option<&Types>, out: &mut Vec<u8>
     out.push(b'}');
 }
 
-/// Appends the message and the details, which both forms share.
+/// Appends the message and the details, which both of these forms share.
 fn put_text(failed: &Failed<'_>, types: Option<&Types>, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"message\":");
     put_string(out, failed.message);
+    put_details(failed, types, out);
+}
+
+/// Appends `,"details":[...]`.
+pub(super) fn put_details(failed: &Failed<'_>, types: Option<&Types>, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"details\":[");
     let start = out.len();
     for detail in details(failed.details.unwrap_or_default()) {
@@ -120,7 +126,7 @@ fn put_detail(detail: &[u8], types: Option<&Types>, out: &mut Vec<u8>) -> Result
 }
 
 /// The details of a serialized `google.rpc.Status`, as far as it can be read.
-fn details(status: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn details(status: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut reader = Reader::new(status);
     std::iter::from_fn(move || {
         while !reader.is_empty() {
@@ -134,7 +140,7 @@ fn details(status: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The types of `google/rpc/error_details.proto`.
-fn google_rpc() -> &'static Types {
+pub(super) fn google_rpc() -> &'static Types {
     static TYPES: OnceLock<Types> = OnceLock::new();
     TYPES.get_or_init(|| {
         // The set is a constant of tonic-types; a test says that it compiles.

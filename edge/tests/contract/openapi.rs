@@ -75,6 +75,8 @@ fn an_operation_says_what_the_contract_says() {
     assert!(refused.contains("INSUFFICIENT_FUNDS"), "{refused}");
     let example = &create["responses"]["400"]["content"]["application/json"]["example"]["error"];
     assert_eq!((&example["code"], &example["status"]), (&400.into(), &"FAILED_PRECONDITION".into()));
+    let problem = &create["responses"]["400"]["content"]["application/problem+json"]["schema"]["$ref"];
+    assert_eq!(problem, "#/components/schemas/edge.v1.Problem");
     assert!(create["responses"]["409"]["description"].as_str().unwrap().contains("request_id"));
     let body = &create["requestBody"]["content"]["application/json"]["schema"]["$ref"];
     assert_eq!(body, "#/components/schemas/ledger.v1.CreateTransferRequest");

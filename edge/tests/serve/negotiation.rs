@@ -1,6 +1,7 @@
 //! What a client may ask of a path, and in which form it hears the answer.
 
 use http::{Method, StatusCode};
+use serde_json::json;
 
 use crate::client::{Http, Rest};
 use crate::world::World;
@@ -78,5 +79,47 @@ async fn an_answer_nobody_would_take_is_refused_before_the_call() {
         assert_eq!(nothing.status, StatusCode::NO_CONTENT, "what has no body is no matter of taste");
         let events = ask(Method::GET, "/v1/notes:watch?count=1", &["application/json;q=0.5, text/*"]).await;
         assert_eq!(events.header("content-type"), "text/event-stream");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_problems_to_those_who_prefer_them() {
+    let world = World::new().await;
+    for http in [Http::One, Http::Two] {
+        let rest = Rest::new(&world, http, Some(world.token()));
+        let ask =
+            async |verb, path: &str, accept: &str| rest.send(verb, path, &[("accept", accept)], "").await;
+        let prefer = "application/problem+json, application/json;q=0.9";
+        // The edge's own refusals, before and after the method is known, and the service's.
+        for (verb, path, status, code, domain, reason) in [
+            (Method::GET, "/v2/nothing", 404, "NOT_FOUND", "edge.v1", "UNKNOWN_PATH"),
+            (Method::DELETE, "/v1/notes/n-1", 405, "UNIMPLEMENTED", "edge.v1", "METHOD_NOT_ALLOWED"),
+            (Method::GET, "/v1/notes/n-1?what=1", 400, "INVALID_ARGUMENT", "edge.v1", "INVALID_REQUEST"),
+            (Method::GET, "/v1/notes/missing", 404, "NOT_FOUND", "echo.v1", "NO_SUCH_NOTE"),
+            (Method::GET, "/v1/notes:watch?fail=true", 409, "ABORTED", "echo.v1", "STREAM_BROKEN"),
+        ] {
+            let reply = ask(verb, path, prefer).await;
+            assert_eq!(reply.header("content-type"), "application/problem+json", "{path}");
+            let problem = reply.json();
+            assert_eq!((reply.status.as_u16(), &problem["status"]), (status, &json!(status)), "{problem}");
+            assert_eq!(problem["type"], format!("urn:causeway:error:{domain}:{reason}"));
+            assert_eq!(problem["code"], code);
+            assert_eq!((&problem["domain"], &problem["reason"]), (&json!(domain), &json!(reason)));
+            assert!(!problem["title"].as_str().unwrap().is_empty());
+            assert!(!problem["detail"].as_str().unwrap().is_empty());
+            assert_eq!(problem["details"][0]["reason"], reason);
+        }
+        let plain =
+            ask(Method::GET, "/v1/notes/missing", "application/json, application/problem+json;q=0.9").await;
+        assert_eq!(plain.header("content-type"), "application/json");
+        assert_eq!(plain.reason(), "NO_SUCH_NOTE");
+        assert_eq!(
+            ask(Method::GET, "/v1/notes/n-7", prefer).await.header("content-type"),
+            "application/json"
+        );
+        // A stream that has begun has one shape for its failures.
+        let lines = "application/problem+json, application/x-ndjson;q=0.5";
+        let failed = ask(Method::GET, "/v1/notes:watch?count=1&fail=true", lines).await;
+        assert!(failed.text().lines().last().unwrap().starts_with("{\"error\":{"), "{failed:?}");
     }
 }

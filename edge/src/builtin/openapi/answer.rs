@@ -1,4 +1,5 @@
-//! What comes back: the success a method's options promise, and the failures its comment lists, all in the one error shape.
+//! What comes back: the success a method's options promise, and the failures its comment lists, all in the two shapes of
+//! errors.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +9,12 @@ use super::parameter::{find, may_be_known};
 use super::schema::Schemas;
 use super::{comment, well_known};
 use crate::contract::Described;
-use crate::transcode::BindingKind;
+use crate::transcode::{BindingKind, ErrorShape};
 
 /// The component of the error shape. `edge.v1` is the edge's own package, so no contract can have it.
 pub(super) const ERROR: &str = "edge.v1.Error";
+/// The component of the same for clients that prefer RFC 9457.
+pub(super) const PROBLEM: &str = "edge.v1.Problem";
 
 /// The answers of an operation.
 pub(super) fn answers(schemas: &mut Schemas<'_>, binding: &Described<'_>) -> Value {
@@ -83,7 +86,7 @@ fn content(schemas: &mut Schemas<'_>, binding: &Described<'_>) -> Value {
             "description": "Cut, never closed, when the call fails on the way.",
         }},
         "application/x-ndjson": {"schema": {
-            "anyOf": [schema, reference()],
+            "anyOf": [schema, reference(ERROR)],
             "description": "One message a line; a failure on the way is the last line.",
         }},
         "text/event-stream": events,
@@ -110,13 +113,16 @@ fn failures(binding: &Described<'_>, comment: &str) -> BTreeMap<u16, Vec<String>
 }
 
 fn failure(status: u16, reasons: &[String]) -> Value {
-    let mut content = json!({"schema": reference()});
+    let mut content = json!({"schema": reference(ERROR)});
     let code = reasons.iter().find_map(|reason| comment::code(reason));
     if let (Some(code), Some(content)) = (code, content.as_object_mut()) {
         let example = json!({"error": {"code": status, "status": code, "message": "why", "details": []}});
         content.insert("example".to_owned(), example);
     }
-    let mut failure = json!({"description": lines(reasons), "content": {"application/json": content}});
+    let mut failure = json!({"description": lines(reasons), "content": {
+        (ErrorShape::Plain.content_type()): content,
+        (ErrorShape::Problem.content_type()): {"schema": reference(PROBLEM)},
+    }});
     let header = match status {
         401 => Some(("WWW-Authenticate", header("The challenge of RFC 6750."))),
         429 | 503 => Some(("Retry-After", header("Seconds until another try is worth it."))),
@@ -140,8 +146,8 @@ fn header(description: &str) -> Value {
     json!({"description": description, "schema": {"type": "string"}})
 }
 
-fn reference() -> Value {
-    json!({"$ref": format!("#/components/schemas/{ERROR}")})
+fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
 }
 
 /// AIP-193.
@@ -155,16 +161,43 @@ pub(super) fn error_schema() -> Value {
                 "code": {"type": "integer", "description": "The HTTP status."},
                 "status": {"type": "string", "description": "The name of the gRPC code."},
                 "message": {"type": "string", "description": "For people; programs read the details."},
-                "details": {
-                    "type": "array",
-                    "description": "A `google.rpc.ErrorInfo` with the reason; for invalid requests a \
-                        `google.rpc.BadRequest` with every violation; for what may be tried again a \
-                        `google.rpc.RetryInfo`.",
-                    "items": well_known::any(),
-                },
+                "details": details(),
             },
             "required": ["code", "status", "message", "details"],
         }},
         "required": ["error"],
+    })
+}
+
+/// RFC 9457, with what AIP-193 has besides.
+pub(super) fn problem_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "The same failure as a problem (RFC 9457), for clients whose `Accept` prefers it.",
+        "properties": {
+            "type": {
+                "type": "string",
+                "format": "uri",
+                "description": "Names domain and reason; `about:blank` where there is none.",
+            },
+            "title": {"type": "string", "description": "The type in words."},
+            "status": {"type": "integer", "description": "The HTTP status."},
+            "detail": {"type": "string", "description": "For people; programs read the rest."},
+            "code": {"type": "string", "description": "The name of the gRPC code."},
+            "reason": {"type": "string"},
+            "domain": {"type": "string"},
+            "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
+            "details": details(),
+        },
+        "required": ["type", "title", "status", "detail", "code", "details"],
+    })
+}
+
+fn details() -> Value {
+    json!({
+        "type": "array",
+        "description": "A `google.rpc.ErrorInfo` with the reason; for invalid requests a \
+            `google.rpc.BadRequest` with every violation; for what may be tried again a `google.rpc.RetryInfo`.",
+        "items": well_known::any(),
     })
 }

@@ -42,6 +42,7 @@ pub fn document(contract: &Contract, title: &str, options: &Options) -> Value {
     }
     let mut components = schemas.into_components();
     components.insert(answer::ERROR.to_owned(), answer::error_schema());
+    components.insert(answer::PROBLEM.to_owned(), answer::problem_schema());
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -66,7 +67,7 @@ JSON is the canonical JSON of protobuf: 64-bit integers are strings, bytes are b
 are refused.
 
 Every failure is told in one shape, `edge.v1.Error`: `status` is the gRPC code, and the `ErrorInfo` among the details has a \
-`reason` that programs may rely on.";
+`reason` that programs may rely on. Clients whose `Accept` prefers `application/problem+json` get `edge.v1.Problem`.";
 
 /// Whether a REST client of the public listener can call it in a way OpenAPI has words for.
 fn is_shown(binding: &Described<'_>) -> bool {
