@@ -239,6 +239,8 @@ fn looks(rest: &RestOptions) -> Looks<'_> {
         location: &rest.location,
         update_mask_from_body: rest.update_mask_from_body,
         print_defaults: rest.print_defaults,
+        print_enum_numbers: rest.print_enum_numbers,
+        print_proto_names: rest.print_proto_names,
         etag: rest.etag,
     }
 }

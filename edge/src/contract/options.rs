@@ -21,7 +21,10 @@ pub struct RestOptions {
     /// A template over the response's fields; empty for none.
     pub location: String,
     pub update_mask_from_body: bool,
-    pub print_defaults: bool,
+    /// As `[transcoding]` has it where it is not set; the next two as well.
+    pub print_defaults: Option<bool>,
+    pub print_enum_numbers: Option<bool>,
+    pub print_proto_names: Option<bool>,
     pub etag: bool,
 }
 
@@ -125,6 +128,8 @@ pub fn of_method(method: &MethodDescriptor) -> Result<MethodOptions, String> {
             location: rest.location,
             update_mask_from_body: rest.update_mask_from_body,
             print_defaults: rest.print_defaults,
+            print_enum_numbers: rest.print_enum_numbers,
+            print_proto_names: rest.print_proto_names,
             etag: rest.etag,
         },
         idempotency: match raw.idempotency_level {

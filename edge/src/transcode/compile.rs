@@ -36,7 +36,10 @@ pub struct Looks<'a> {
     pub success_status: u16,
     pub location: &'a str,
     pub update_mask_from_body: bool,
-    pub print_defaults: bool,
+    /// As the options have it where it is not set; the next two as well.
+    pub print_defaults: Option<bool>,
+    pub print_enum_numbers: Option<bool>,
+    pub print_proto_names: Option<bool>,
     pub etag: bool,
 }
 
@@ -138,9 +141,9 @@ impl Binding {
             ignore_unknown_fields: source.ignore_unknown_fields,
             reading: scalar::Habits { case_insensitive_enums: options.case_insensitive_enums },
             printing: print::Habits {
-                defaults: source.looks.print_defaults,
-                enum_numbers: options.print_enum_numbers,
-                proto_names: options.print_proto_names,
+                defaults: source.looks.print_defaults.unwrap_or(options.print_defaults),
+                enum_numbers: source.looks.print_enum_numbers.unwrap_or(options.print_enum_numbers),
+                proto_names: source.looks.print_proto_names.unwrap_or(options.print_proto_names),
             },
             body,
             response_body,

@@ -58,6 +58,9 @@ pub struct Options {
     pub query_plus_is_space: bool,
     /// Names of enum values match whatever their case.
     pub case_insensitive_enums: bool,
+    /// Scalars at their default, empty lists and empty maps are printed. A method may say otherwise of itself, here and in the
+    /// next two.
+    pub print_defaults: bool,
     /// Enum values are printed as numbers.
     pub print_enum_numbers: bool,
     /// Fields are printed under their proto names.
@@ -77,6 +80,7 @@ impl Default for Options {
             ignore_unknown_fields: false,
             query_plus_is_space: true,
             case_insensitive_enums: false,
+            print_defaults: false,
             print_enum_numbers: false,
             print_proto_names: false,
             grpc_gateway: false,

@@ -292,7 +292,7 @@ fn build(case: &Value, rules: Vec<(&str, Vec<HttpRule>)>) -> Result<Contract, St
         ..transcode::Options::default()
     };
     let rest = RestOptions {
-        print_defaults: config["emit_defaults"] == true,
+        print_defaults: Some(config["emit_defaults"] == true),
         update_mask_from_body: config["auto_field_mask"] == true,
         ..RestOptions::default()
     };

@@ -9,6 +9,7 @@ mod conformance;
 mod forms;
 mod openapi;
 mod own_contract;
+mod printing;
 mod refusals;
 mod round_trip;
 mod routes;

@@ -241,6 +241,48 @@ fn forms_are_described_where_they_are_taken() {
 }
 
 #[test]
+fn a_method_that_spells_unlike_the_others_has_schemas_of_its_own() {
+    let text = r#"syntax = "proto3"; package p; enum E { E_UNSPECIFIED = 0; } message M { E some_enum = 1; M same_again = 2; }
+        service S { rpc Usual(M) returns (M); rpc Other(M) returns (M); }"#;
+    let overrides: Overrides = toml::from_str(
+        r#"
+        [[service]]
+        name = "p.S"
+        policy = { allow = ["anonymous"] }
+        [[method]]
+        name = "p.S/Usual"
+        http = [{ get = "/v1/usual" }]
+        [[method]]
+        name = "p.S/Other"
+        http = [{ get = "/v1/other" }]
+        rest = { print_proto_names = true, print_enum_numbers = true }
+        "#,
+    )
+    .unwrap();
+    let sets = [(support::set(PolicySource::Config), support::compile_text(text))];
+    let options = transcode::Options::default();
+    let contract = Contract::from_bytes(&sets, &overrides, &route::Options::default(), &options).unwrap();
+    let document = document(&contract, "Things", &options);
+    check_references(&document);
+    let schemas = &document["components"]["schemas"];
+    let answer = |path: &str| {
+        let schema =
+            &document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        let name = schema["$ref"].as_str().unwrap().trim_start_matches("#/components/schemas/").to_owned();
+        (schemas[&name]["properties"].clone(), name)
+    };
+    let (usual, name) = answer("/v1/usual");
+    assert_eq!((name.as_str(), &usual["someEnum"]["$ref"]), ("p.M", &"#/components/schemas/p.E".into()));
+    let (other, name) = answer("/v1/other");
+    assert_eq!(name, "p.M-proto_names-enum_numbers");
+    assert_eq!(other["same_again"]["$ref"], format!("#/components/schemas/{name}"));
+    assert_eq!(other["some_enum"]["$ref"], "#/components/schemas/p.E-enum_numbers");
+    assert_eq!(schemas["p.E-enum_numbers"]["type"], "integer");
+    assert_eq!(schemas["p.E"]["type"], "string");
+    assert_eq!(parameter(&document["paths"]["/v1/other"]["get"], "some_enum")["in"], "query");
+}
+
+#[test]
 fn paths_that_differ_in_names_only_are_one() {
     let rules = vec![
         HttpRule { get: Some("/v1/things/{a}".into()), ..HttpRule::default() },

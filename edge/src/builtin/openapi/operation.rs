@@ -28,6 +28,7 @@ struct Path {
 
 impl Operations {
     pub(super) fn add(&mut self, schemas: &mut Schemas<'_>, binding: &Described<'_>) {
+        schemas.speak(&binding.method.rest);
         let shown = Shown::of(binding.template);
         let id = self.id(binding);
         let path = self.paths.entry(shown.shape()).or_insert_with(|| Path {

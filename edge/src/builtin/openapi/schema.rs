@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::comment::Comments;
 use super::{describe, well_known};
-use crate::contract::Described;
+use crate::contract::{Described, RestOptions};
 use crate::transcode::Options;
 
 /// The schemas met so far.
@@ -17,6 +17,9 @@ pub(super) struct Schemas<'a> {
     /// The messages that are part of an answer.
     answered: HashSet<String>,
     components: BTreeMap<String, Value>,
+    /// As the binding at hand has them.
+    enum_numbers: bool,
+    proto_names: bool,
 }
 
 /// The messages that are part of an answer of these bindings.
@@ -39,7 +42,32 @@ fn reach(message: MessageDescriptor, found: &mut HashSet<String>) {
 
 impl<'a> Schemas<'a> {
     pub(super) fn new(options: &'a Options, comments: &'a Comments, answered: HashSet<String>) -> Self {
-        Self { options, comments, answered, components: BTreeMap::new() }
+        Self {
+            options,
+            comments,
+            answered,
+            components: BTreeMap::new(),
+            enum_numbers: options.print_enum_numbers,
+            proto_names: options.print_proto_names,
+        }
+    }
+
+    /// What follows is of a method with these habits.
+    pub(super) fn speak(&mut self, rest: &RestOptions) {
+        self.enum_numbers = rest.print_enum_numbers.unwrap_or(self.options.print_enum_numbers);
+        self.proto_names = rest.print_proto_names.unwrap_or(self.options.print_proto_names);
+    }
+
+    /// The component of a type: its full name, and more for a method that spells it unlike the others.
+    fn component(&self, full_name: &str, has_fields: bool) -> String {
+        let mut name = full_name.to_owned();
+        if has_fields && self.proto_names != self.options.print_proto_names {
+            name.push_str(if self.proto_names { "-proto_names" } else { "-json_names" });
+        }
+        if self.enum_numbers != self.options.print_enum_numbers {
+            name.push_str(if self.enum_numbers { "-enum_numbers" } else { "-enum_names" });
+        }
+        name
     }
 
     pub(super) fn into_components(self) -> BTreeMap<String, Value> {
@@ -48,7 +76,7 @@ impl<'a> Schemas<'a> {
 
     /// The name of a field in JSON and in queries.
     pub(super) fn name(&self, field: &FieldDescriptor) -> String {
-        if self.options.print_proto_names { field.name() } else { field.json_name() }.to_owned()
+        if self.proto_names { field.name() } else { field.json_name() }.to_owned()
     }
 
     /// A message, by reference where it is an object.
@@ -57,13 +85,14 @@ impl<'a> Schemas<'a> {
         if let Some(known) = well_known::message(name) {
             return known;
         }
-        if !self.components.contains_key(name) {
+        let component = self.component(name, true);
+        if !self.components.contains_key(&component) {
             // A place is taken before the fields are walked: a message may hold itself.
-            self.components.insert(name.to_owned(), Value::Null);
+            self.components.insert(component.clone(), Value::Null);
             let object = self.object(message, &[]);
-            self.components.insert(name.to_owned(), object);
+            self.components.insert(component.clone(), object);
         }
-        reference(name)
+        reference(&component)
     }
 
     /// A message's fields as an object, without those that come from elsewhere.
@@ -156,7 +185,8 @@ impl<'a> Schemas<'a> {
         if name == "google.protobuf.NullValue" {
             return json!({"type": "null"});
         }
-        if !self.components.contains_key(name) {
+        let component = self.component(name, false);
+        if !self.components.contains_key(&component) {
             let file = values.parent_file();
             let mut lines: Vec<String> = Vec::new();
             lines.extend(self.comments.of_descriptor(&file, values.path()).map(|text| format!("{text}\n")));
@@ -169,7 +199,7 @@ impl<'a> Schemas<'a> {
                     comment.replace('\n', " ")
                 ));
             }
-            let mut schema = if self.options.print_enum_numbers {
+            let mut schema = if self.enum_numbers {
                 json!({"type": "integer", "enum": values.values().map(|value| value.number()).collect::<BTreeSet<_>>()})
             } else {
                 let names: Vec<String> = values.values().map(|value| value.name().to_owned()).collect();
@@ -178,9 +208,9 @@ impl<'a> Schemas<'a> {
             if let Some(schema) = schema.as_object_mut() {
                 describe(schema, Some(&lines.join("\n")));
             }
-            self.components.insert(name.to_owned(), schema);
+            self.components.insert(component.clone(), schema);
         }
-        reference(name)
+        reference(&component)
     }
 }
 

@@ -149,7 +149,7 @@ fn tables(case: &Value) -> String {
             http: rule.map(|rule| vec![rule]),
             policy: None,
             rest: Some(RestOptions {
-                print_defaults: on("emit_defaults"),
+                print_defaults: Some(on("emit_defaults")),
                 update_mask_from_body: on("auto_field_mask"),
                 ..RestOptions::default()
             }),
