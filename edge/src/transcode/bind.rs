@@ -23,6 +23,8 @@ pub(super) struct Binder<'a> {
     pub(super) named: Option<Vec<String>>,
     /// A record under construction.
     record: Vec<u8>,
+    /// How many more elements the JSON among the values may have.
+    elements_left: usize,
 }
 
 /// The part of a message that names may not reach.
@@ -54,7 +56,7 @@ pub(super) struct Target<'k> {
 }
 
 impl<'a> Binder<'a> {
-    pub(super) fn new(types: &'a Types, root: MessageId, habits: Habits) -> Self {
+    pub(super) fn new(types: &'a Types, root: MessageId, habits: Habits, elements_max: usize) -> Self {
         Self {
             types,
             root,
@@ -63,6 +65,7 @@ impl<'a> Binder<'a> {
             violations: Vec::new(),
             named: None,
             record: Vec::new(),
+            elements_left: elements_max,
         }
     }
 
@@ -79,12 +82,11 @@ impl<'a> Binder<'a> {
 
     fn try_give(&mut self, path: &[FieldId], value: &str, giver: Giver) -> Result<(), Expected> {
         let field = field_at(self.types, self.root, path).ok_or("is not a field")?;
-        let mut record = std::mem::take(&mut self.record);
-        record.clear();
-        let verdict = put_record(self.types, self.habits, field, value, &mut record).and_then(|at| {
-            let written = field.presence || !scalar::is_default(&record[at..]);
-            self.put(path, &record, giver, written)
-        });
+        self.record.clear();
+        let at = self.put_record(field, value)?;
+        let written = field.presence || !scalar::is_default(&self.record[at..]);
+        let record = std::mem::take(&mut self.record);
+        let verdict = self.put(path, &record, giver, written);
         self.record = record;
         verdict
     }
@@ -179,7 +181,7 @@ impl<'a> Binder<'a> {
             (Shape::Singular, _) => return self.try_give(&target.path, value, giver),
             (Shape::Repeated { .. }, _) => {
                 self.record.clear();
-                put_record(self.types, self.habits, field, value, &mut self.record)?;
+                self.put_record(field, value)?;
             }
             (Shape::Map, None) => return Err("is a map: write name[key]=value"),
             (Shape::Map, Some(key)) => self.put_entry(field, key, value)?,
@@ -197,55 +199,46 @@ impl<'a> Binder<'a> {
         self.record.clear();
         wire::put_tag(&mut self.record, field.number, wire::LEN);
         let start = wire::begin(&mut self.record);
-        put_record(self.types, self.habits, plan.field(0), key, &mut self.record)?;
-        put_record(self.types, self.habits, plan.field(1), value, &mut self.record)?;
+        self.put_record(plan.field(0), key)?;
+        self.put_record(plan.field(1), value)?;
         wire::end(&mut self.record, start);
         Ok(())
     }
-}
 
-/// Appends tag and value of one occurrence of a field; says where the value starts.
-fn put_record(
-    types: &Types,
-    habits: Habits,
-    field: &Field,
-    value: &str,
-    out: &mut Vec<u8>,
-) -> Result<usize, Expected> {
-    wire::put_tag(out, field.number, field.kind.wire_type());
-    let at = out.len();
-    let Kind::Message(id) = field.kind else {
-        scalar::put(types, habits, field.kind, Source::Url, value, out)?;
-        return Ok(at);
-    };
-    let start = wire::begin(out);
-    match types.message(id).form {
-        Form::Struct | Form::Value | Form::ListValue => put_json(types, habits, id, value, out)?,
-        Form::Object | Form::Any => return Err("is a message: name one of its fields"),
-        Form::Timestamp | Form::Duration | Form::FieldMask | Form::Wrapper => {
-            scalar::put_well_known(types, habits, id, Source::Url, value, out)?;
+    /// Appends tag and value of one occurrence of a field to the record; says where the value starts.
+    fn put_record(&mut self, field: &Field, value: &str) -> Result<usize, Expected> {
+        let (types, habits) = (self.types, self.habits);
+        wire::put_tag(&mut self.record, field.number, field.kind.wire_type());
+        let at = self.record.len();
+        let Kind::Message(id) = field.kind else {
+            scalar::put(types, habits, field.kind, Source::Url, value, &mut self.record)?;
+            return Ok(at);
+        };
+        let start = wire::begin(&mut self.record);
+        match types.message(id).form {
+            Form::Struct | Form::Value | Form::ListValue => self.put_json(id, value)?,
+            Form::Object | Form::Any => return Err("is a message: name one of its fields"),
+            Form::Timestamp | Form::Duration | Form::FieldMask | Form::Wrapper => {
+                scalar::put_well_known(types, habits, id, Source::Url, value, &mut self.record)?;
+            }
+        }
+        wire::end(&mut self.record, start);
+        Ok(at)
+    }
+
+    /// A Struct, Value or ListValue as JSON text.
+    fn put_json(&mut self, id: MessageId, value: &str) -> Result<(), Expected> {
+        let nothing = Assigned::default();
+        let reader = Reader::new(value.as_bytes(), self.elements_left).map_err(|_| "must be JSON")?;
+        let mut encoder = Encoder::new(self.types, self.habits, reader, &nothing, &mut self.record);
+        let verdict = encoder.message(id).and_then(|()| encoder.reader.finish());
+        self.elements_left = encoder.reader.elements_left;
+        match verdict {
+            Ok(()) if encoder.violations.is_empty() => Ok(()),
+            Err(malformed) if malformed.is_too_many() => Err("has more elements than the bound"),
+            Ok(()) | Err(_) => Err("must be JSON that fits its type"),
         }
     }
-    wire::end(out, start);
-    Ok(at)
-}
-
-/// A Struct, Value or ListValue as JSON text.
-fn put_json(
-    types: &Types,
-    habits: Habits,
-    id: MessageId,
-    value: &str,
-    out: &mut Vec<u8>,
-) -> Result<(), Expected> {
-    let nothing = Assigned::default();
-    let reader = Reader::new(value.as_bytes()).map_err(|_| "must be JSON")?;
-    let mut encoder = Encoder::new(types, habits, reader, &nothing, out);
-    let verdict = encoder.message(id).and_then(|()| encoder.reader.finish());
-    if verdict.is_err() || !encoder.violations.is_empty() {
-        return Err("must be JSON that fits its type");
-    }
-    Ok(())
 }
 
 /// The field at the end of a path.

@@ -144,7 +144,7 @@ impl Binding {
         files: &[File],
         out: &mut Vec<u8>,
     ) -> Result<(), RequestError> {
-        let mut binder = Binder::new(&self.types, self.input, self.reading);
+        let mut binder = Binder::new(&self.types, self.input, self.reading, self.options.elements_max);
         binder.named = self.update_mask.map(|_| Vec::new());
         self.bind(request, &mut binder, out);
         self.bind_form(media, request, files, &mut binder, out)?;
@@ -215,7 +215,8 @@ impl Binding {
         out: &mut Vec<u8>,
     ) -> Result<Vec<Violation>, RequestError> {
         let Binder { assigned, violations, .. } = binder;
-        let mut encoder = Encoder::new(&self.types, self.reading, Reader::new(body)?, &assigned, out);
+        let reader = Reader::new(body, self.options.elements_max)?;
+        let mut encoder = Encoder::new(&self.types, self.reading, reader, &assigned, out);
         encoder.ignore_unknown = self.ignore_unknown_fields;
         encoder.violations = violations;
         encoder.mask = mask.as_ref().map(|_| Mask { base: path.len(), paths: Vec::new() });

@@ -10,6 +10,16 @@ pub(super) struct Malformed {
     reason: &'static str,
 }
 
+/// What a text says that is JSON and holds more than it may.
+const TOO_MANY: &str = "more elements than the bound";
+
+impl Malformed {
+    /// Whether it is JSON, but has too many elements.
+    pub(super) fn is_too_many(&self) -> bool {
+        self.reason == TOO_MANY
+    }
+}
+
 impl From<Malformed> for RequestError {
     fn from(malformed: Malformed) -> Self {
         Self::MalformedJson { offset: malformed.offset, reason: malformed.reason }
@@ -29,13 +39,15 @@ pub(super) struct Reader<'j> {
     bytes: &'j [u8],
     at: usize,
     depth: usize,
+    /// How many more elements of arrays and members of objects may follow.
+    pub(super) elements_left: usize,
 }
 
 impl<'j> Reader<'j> {
     /// Starts at the front of a text. UTF-8 is checked once and here.
-    pub(super) fn new(bytes: &'j [u8]) -> Result<Self, Malformed> {
+    pub(super) fn new(bytes: &'j [u8], elements_max: usize) -> Result<Self, Malformed> {
         match std::str::from_utf8(bytes) {
-            Ok(_) => Ok(Self { bytes, at: 0, depth: 0 }),
+            Ok(_) => Ok(Self { bytes, at: 0, depth: 0, elements_left: elements_max }),
             Err(error) => Err(Malformed { offset: error.valid_up_to(), reason: "invalid UTF-8" }),
         }
     }
@@ -95,6 +107,7 @@ impl<'j> Reader<'j> {
             _ => return Err(self.fail("expected , or }")),
         }
         *first = false;
+        self.count()?;
         if self.peek() != b'"' {
             return Err(self.fail("expected a key"));
         }
@@ -121,7 +134,14 @@ impl<'j> Reader<'j> {
             _ => return Err(self.fail("expected , or ]")),
         }
         *first = false;
+        self.count()?;
         Ok(true)
+    }
+
+    /// Counts an element or a member: each may cost its reader a hundred times the three bytes that it takes here.
+    fn count(&mut self) -> Result<(), Malformed> {
+        self.elements_left = self.elements_left.checked_sub(1).ok_or_else(|| self.fail(TOO_MANY))?;
+        Ok(())
     }
 
     /// A string; the caller has peeked its quote.
@@ -343,7 +363,7 @@ mod tests {
     use super::*;
 
     fn check(text: &[u8]) -> Result<(), Malformed> {
-        let mut reader = Reader::new(text)?;
+        let mut reader = Reader::new(text, usize::MAX)?;
         reader.skip()?;
         reader.finish()
     }
@@ -416,13 +436,30 @@ mod tests {
     }
 
     #[test]
+    fn elements_are_counted_on_all_levels() {
+        let check = |text: &str, elements: usize| {
+            for (elements_max, fits) in [(elements, true), (elements - 1, false)] {
+                let mut reader = Reader::new(text.as_bytes(), elements_max).unwrap();
+                let verdict = reader.skip();
+                assert_eq!(verdict.is_ok(), fits, "{text}");
+                assert_eq!(verdict.is_err_and(|malformed| malformed.is_too_many()), !fits, "{text}");
+            }
+        };
+        check("[1]", 1);
+        check("[[], [1, 2], {\"a\": [3]}]", 7);
+        check("{\"a\": {\"b\": 1, \"c\": []}}", 3);
+        assert!(Reader::new(b" [ ] ", 0).unwrap().skip().is_ok());
+        assert!(Reader::new(b"\"[1,2]\"", 0).unwrap().skip().is_ok());
+    }
+
+    #[test]
     fn strings_round_trip() {
         for text in
             ["", "plain", "a\"b\\c\n\r\t\u{1}\u{1f}\u{7f}", "12345678\"", "ü€😀 after", "1234567\u{0}"]
         {
             let mut json = Vec::new();
             put_string(&mut json, text);
-            let mut reader = Reader::new(&json).unwrap();
+            let mut reader = Reader::new(&json, 0).unwrap();
             assert_eq!(reader.string().unwrap().as_str(&mut Vec::new()), text);
         }
     }

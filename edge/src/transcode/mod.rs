@@ -56,6 +56,9 @@ pub struct Options {
     pub ignore_unknown_fields: bool,
     /// `+` in a query is a space.
     pub query_plus_is_space: bool,
+    /// The most elements of arrays and members of objects that one JSON message, or the JSON in one query or form, may have on all
+    /// levels together.
+    pub elements_max: usize,
     /// Names of enum values match whatever their case.
     pub case_insensitive_enums: bool,
     /// Scalars at their default, empty lists and empty maps are printed. A method may say otherwise of itself, here and in the
@@ -79,6 +82,9 @@ impl Default for Options {
             ignore_unknown_query: false,
             ignore_unknown_fields: false,
             query_plus_is_space: true,
+            // Ten times the largest list that anyone pages through. A message of 4 MiB has room for a million empty objects, which
+            // would cost its service a hundred times that in memory.
+            elements_max: 100_000,
             case_insensitive_enums: false,
             print_defaults: false,
             print_enum_numbers: false,

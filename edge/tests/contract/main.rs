@@ -6,6 +6,7 @@
 #[path = "../shared/cases.rs"]
 mod cases;
 mod conformance;
+mod elements;
 mod forms;
 mod openapi;
 mod own_contract;
