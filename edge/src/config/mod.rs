@@ -126,6 +126,11 @@ impl Config {
             self.limits.header_bytes_max >= 1024 && self.limits.message_bytes_max >= 1024,
             "limits below 1024 bytes refuse every request"
         );
+        let heartbeat_ms = self.transcoding.sse_heartbeat_ms;
+        anyhow::ensure!(
+            heartbeat_ms == 0 || heartbeat_ms >= 100,
+            "transcoding.sse_heartbeat_ms is 0 for never, or at least 100"
+        );
         Ok(())
     }
 }

@@ -67,5 +67,6 @@ fn a_mistake_is_named() {
     check("upstream = \"greeter\"", "upstream = \"greter\"", "there is no such [[upstream]]");
     check("name = \"greeter\"", "name = \"svc-ledger\"", "is there twice");
     check("header_bytes_max = 16384", "header_bytes_max = 10", "limits below 1024 bytes");
+    check("sse_heartbeat_ms = 15000", "sse_heartbeat_ms = 15", "transcoding.sse_heartbeat_ms");
     check("leeway_s = 30", "leeway_s = 3000", "leeway_s");
 }

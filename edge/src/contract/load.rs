@@ -169,6 +169,7 @@ impl<'a> Loader<'a> {
                     resume_position: request_marks.resume_position.as_deref(),
                     request_etag: request_marks.etag.as_deref(),
                     response_etag: response_marks.etag.as_deref(),
+                    response_position: response_marks.resume_position.as_deref(),
                 },
                 ignore_unknown_fields: override_
                     .and_then(|override_| override_.ignore_unknown_fields)

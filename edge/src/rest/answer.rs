@@ -199,13 +199,22 @@ pub(super) async fn bounded<T, E: From<Error>>(
     idle: Option<Duration>,
     wait: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
+    bounded_since(Instant::now(), deadline, idle, wait).await
+}
+
+/// As [`bounded`], where nothing has moved since a moment ago.
+pub(super) async fn bounded_since<T, E: From<Error>>(
+    moved: Instant,
+    deadline: Instant,
+    idle: Option<Duration>,
+    wait: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let Some(idle) = idle else { return wait.await };
-    let now = Instant::now();
-    if now >= deadline {
+    if Instant::now() >= deadline {
         // A busy stream meets its end as well.
         return Err(Error::DeadlineExceeded.into());
     }
-    let until = deadline.min(now + idle);
+    let until = deadline.min(moved + idle);
     match timeout_at(until, wait).await {
         Ok(result) => result,
         Err(_) if until < deadline => Err(Error::StreamIdle.into()),

@@ -1,27 +1,44 @@
 //! A stream of answers, to one request or to a stream of them: JSON messages in the framing the client asked for, or the plain
 //! bytes of a download. The answer's header waits for the first message, so that a call that fails at once is answered like a
-//! unary one. Later a failure is told where the framing has room for it; where it has none the answer is cut, never closed as if
+//! unary one; events begin after one heartbeat without a message. Later a failure is told where the framing has room for it; where it has none the answer is cut, never closed as if
 //! whole.
 
 use bytes::Bytes;
-use http::Method as Verb;
 use http::header::TRANSFER_ENCODING;
+use http::{HeaderMap, Method as Verb};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::proxy::Session;
 use pingora::{Error as PingoraError, ErrorType};
+use tokio::time::Instant;
 use tonic::Code;
 
 use super::answer::Answer;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Heard, Opening};
 use super::framing::Framing;
 use super::{Target, reply};
 use crate::error::Error;
 use crate::request::{Call, Ended, Record};
-use crate::transcode::Failed;
+use crate::transcode::{Failed, Types};
 
 /// Messages that have arrived together leave together, up to this many bytes: one write instead of many.
 const GATHER_BYTES: usize = 16 * 1024;
+
+/// A comment: what every reader of server-sent events steps over.
+const HEARTBEAT: &[u8] = b":\n\n";
+
+/// A stream of JSON messages on its way to the client.
+struct Messages<'a> {
+    session: &'a mut Session,
+    call: &'a Call,
+    target: &'a Target<'a>,
+    record: &'a mut Record,
+    framing: Framing,
+    /// Whether the header has gone.
+    started: bool,
+    /// When something last went.
+    said: Instant,
+}
 
 /// A stream of JSON messages.
 pub(super) async fn serve_messages(
@@ -31,55 +48,126 @@ pub(super) async fn serve_messages(
     record: &mut Record,
 ) -> Result<(), Ended> {
     let framing = Framing::accepted(&session.req_header().headers, target.binding.grpc_gateway())?;
-    let mut exchange = Exchange::begin(session, call, target, record).await?;
-    let mut started = false;
-    loop {
-        let message = match exchange.next(session).await {
-            Ok(message) => message,
-            Err(Ended::Refused(error)) if started => return fail(session, framing, record, error).await,
-            Err(ended) => return Err(ended),
+    let said = Instant::now();
+    let mut messages = Messages { session, call, target, record, framing, started: false, said };
+    match messages.run().await {
+        Err(Ended::Refused(error)) if messages.started => messages.fail(error).await,
+        ended => ended,
+    }
+}
+
+impl Messages<'_> {
+    /// Serves the stream; what is refused after its header has gone is told in its own framing.
+    async fn run(&mut self) -> Result<(), Ended> {
+        let mut opening = Opening::begin(self.session, self.call, self.target, self.record).await?;
+        let head = loop {
+            match opening.head(self.session, self.call, self.patience()).await? {
+                Heard::Something(head) => break head,
+                // Some services send their header with the first message: what they add to it comes too late then.
+                Heard::Nothing if self.beat(&HeaderMap::new()).await? => (),
+                Heard::Nothing => return Ok(()),
+            }
         };
-        let Some(message) = message else { break };
-        let mut out = Vec::with_capacity(128 + message.len() * 3);
-        let gathered = gather(&mut exchange.answer, target, framing, !started, &message, &mut out);
-        if !started {
-            if let Err(error) = gathered {
-                return Err(error.into());
+        let mut exchange = opening.answered(head, self.call)?;
+        let mut empty = true;
+        loop {
+            let message = match exchange.next_until(self.session, self.patience()).await? {
+                Heard::Something(Some(message)) => message,
+                Heard::Something(None) => break,
+                Heard::Nothing if self.beat(&exchange.answer.headers).await? => continue,
+                Heard::Nothing => return Ok(()),
+            };
+            let mut out = Vec::with_capacity(128 + message.len() * 3);
+            let gathered = gather(&mut exchange.answer, self.target, self.framing, empty, &message, &mut out);
+            if !self.started {
+                gathered?;
+                if !self.start(&exchange.answer.headers).await? {
+                    return Ok(());
+                }
+                self.write(out.into()).await?;
+            } else {
+                // What was printed before an error stands.
+                self.write(out.into()).await?;
+                gathered?;
             }
-            let header = reply::success(200, framing.content_type(), &exchange.answer.headers, call)?;
-            if !start(session, call, header).await? {
-                record.ended(Code::Ok);
+            empty = false;
+        }
+        self.record.upstream_ends();
+        let status = exchange.answer.status();
+        if status.code == Code::Ok {
+            if !self.start(&exchange.answer.headers).await? {
                 return Ok(());
             }
-            started = true;
-            session.as_downstream_mut().write_response_body(out.into(), false).await?;
-            continue;
+            self.record.ended(Code::Ok);
+            return finish(self.session, Bytes::from_static(self.framing.end(empty))).await;
         }
-        session.as_downstream_mut().write_response_body(out.into(), false).await?;
-        if let Err(error) = gathered {
-            return fail(session, framing, record, error).await;
+        if !self.started {
+            return Ok(
+                reply::write_failure(self.session, self.call, self.target, &status, self.record).await?
+            );
         }
+        self.record.ended(status.code);
+        let types = Some(self.target.binding.types());
+        self.end_with(&status.failed(), types).await
     }
-    record.upstream_ends();
-    let status = exchange.answer.status();
-    if !started && status.code != Code::Ok {
-        return Ok(reply::write_failure(session, call, target, &status, record).await?);
+
+    /// Until when the stream may be silent. Only events have something to say that is no message.
+    fn patience(&self) -> Option<Instant> {
+        let heartbeat = self.target.binding.sse_heartbeat().filter(|_| self.framing == Framing::Events)?;
+        Some(self.said + heartbeat)
     }
-    record.ended(status.code);
-    if status.code == Code::Ok {
-        if !started {
-            let header = reply::success(200, framing.content_type(), &exchange.answer.headers, call)?;
-            if !start(session, call, header).await? {
-                return Ok(());
-            }
+
+    /// Says that the stream lives, with its header if that has not gone: a client that waits for events wants to know that they
+    /// will come, and whoever stands on the way that the connection is in use. Returns whether the client reads on.
+    async fn beat(&mut self, upstream: &HeaderMap) -> Result<bool, Ended> {
+        if !self.start(upstream).await? {
+            return Ok(false);
         }
-        return finish(session, Bytes::from_static(framing.end(!started))).await;
+        self.write(Bytes::from_static(HEARTBEAT)).await?;
+        Ok(true)
     }
-    let mut out = Vec::new();
-    if !framing.put_error(&status.failed(), Some(target.binding.types()), &mut out) {
-        return Err(cut(record));
+
+    /// Sends the header if it has not gone. Returns whether a body follows.
+    async fn start(&mut self, upstream: &HeaderMap) -> Result<bool, Ended> {
+        if self.started {
+            return Ok(true);
+        }
+        let header = reply::success(200, self.framing.content_type(), upstream, self.call)?;
+        self.started = true;
+        let follows = start(self.session, self.call, header).await?;
+        if !follows {
+            self.record.ended(Code::Ok);
+        }
+        Ok(follows)
     }
-    finish(session, out.into()).await
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Ended> {
+        self.session.as_downstream_mut().write_response_body(bytes, false).await?;
+        self.said = Instant::now();
+        Ok(())
+    }
+
+    /// Tells of a failure of the edge's side in a stream that has begun.
+    async fn fail(&mut self, error: Error) -> Result<(), Ended> {
+        self.record.refused(&error);
+        let status = error.status(self.record.transaction_id());
+        let failed = Failed {
+            http_status: error.http_status(),
+            grpc_code: status.code() as u32,
+            message: status.message(),
+            details: Some(status.details()),
+        };
+        self.end_with(&failed, None).await
+    }
+
+    /// Ends with an error record, or is cut where there is no room for one.
+    async fn end_with(&mut self, failed: &Failed<'_>, types: Option<&Types>) -> Result<(), Ended> {
+        let mut out = Vec::new();
+        if !self.framing.put_error(failed, types, &mut out) {
+            return Err(cut(self.record));
+        }
+        finish(self.session, out.into()).await
+    }
 }
 
 /// The bytes of a download, one `HttpBody` after another.
@@ -165,6 +253,14 @@ fn print(
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
     let stood = out.len();
+    if framing == Framing::Events
+        && let Some(position) = target.binding.position(message)
+    {
+        // What a client sends back as Last-Event-ID.
+        out.extend_from_slice(b"id: ");
+        out.extend_from_slice(position.as_bytes());
+        out.push(b'\n');
+    }
     out.extend_from_slice(framing.before(first));
     if let Err(error) = target.binding.decode_response(message, out) {
         out.truncate(stood);
@@ -191,28 +287,6 @@ async fn start(session: &mut Session, call: &Call, mut header: Box<ResponseHeade
 /// Writes the end of a whole stream.
 async fn finish(session: &mut Session, rest: Bytes) -> Result<(), Ended> {
     Ok(session.as_downstream_mut().write_response_body(rest, true).await?)
-}
-
-/// Tells of a failure of the edge's side in a stream that has begun.
-async fn fail(
-    session: &mut Session,
-    framing: Framing,
-    record: &mut Record,
-    error: Error,
-) -> Result<(), Ended> {
-    record.refused(&error);
-    let mut out = Vec::new();
-    let status = error.status(record.transaction_id());
-    let failed = Failed {
-        http_status: error.http_status(),
-        grpc_code: status.code() as u32,
-        message: status.message(),
-        details: Some(status.details()),
-    };
-    if !framing.put_error(&failed, None, &mut out) {
-        return Err(cut(record));
-    }
-    finish(session, out.into()).await
 }
 
 /// Cuts an answer that must not look whole.

@@ -23,6 +23,8 @@ pub(super) struct Binder<'a> {
     pub(super) named: Option<Vec<String>>,
     /// A record under construction.
     record: Vec<u8>,
+    /// A field of the root that a header has given and that the query is not asked about.
+    pub(super) settled: Option<FieldId>,
     /// How many more elements the JSON among the values may have.
     elements_left: usize,
 }
@@ -65,6 +67,7 @@ impl<'a> Binder<'a> {
             violations: Vec::new(),
             named: None,
             record: Vec::new(),
+            settled: None,
             elements_left: elements_max,
         }
     }
@@ -129,6 +132,9 @@ impl<'a> Binder<'a> {
         let reach = || resolve(self.types, self.root, scope.base, key);
         let target = if scope.closed == Closed::Everything { None } else { reach() };
         let Some(target) = target else { return self.unknown(key, scope) };
+        if scope.giver == Giver::Query && self.settled.is_some_and(|settled| target.path == [settled]) {
+            return;
+        }
         if matches!(scope.closed, Closed::Raw(body) if target.path.starts_with(body)) {
             if scope.giver == Giver::Form {
                 self.violate(key, "is what the file part fills");

@@ -2,6 +2,7 @@
 //! bytes or headers. Everything here is decided by the plan; nothing is looked up by descriptor.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::assigned::Giver;
 use super::bind::{Binder, Closed, Scope, field_at, proto_name};
@@ -40,6 +41,7 @@ pub struct Binding {
     pub(super) request_id: Option<FieldId>,
     pub(super) if_match: Option<FieldId>,
     pub(super) resume_position: Option<FieldId>,
+    pub(super) response_position: Option<FieldId>,
     pub(super) update_mask: Option<FieldId>,
     pub(super) ignore_unknown_fields: bool,
     pub(super) reading: scalar::Habits,
@@ -100,6 +102,13 @@ impl Binding {
     #[must_use]
     pub fn compress_bytes_min(&self) -> usize {
         self.options.compress_bytes_min
+    }
+
+    /// How long a stream of events may be silent; `None`: for ever.
+    #[must_use]
+    pub fn sse_heartbeat(&self) -> Option<Duration> {
+        let ms = self.options.sse_heartbeat_ms;
+        (ms > 0).then(|| Duration::from_millis(ms))
     }
 
     /// The types of the binding's descriptor set, for error details.
@@ -188,6 +197,8 @@ impl Binding {
         // `*` asks for any version: the same as asking for none, where the object must exist anyway.
         header(self.if_match, request.if_match.map(str::trim).filter(|tag| *tag != "*").map(unquote));
         header(self.resume_position, request.last_event_id);
+        // A browser that reconnects asks for its first URL again, and the header says how far it has come since.
+        binder.settled = self.resume_position.filter(|_| request.last_event_id.is_some());
         if let Some(query) = request.query {
             let closed = match &self.body {
                 Body::Whole => Closed::Everything,
@@ -355,6 +366,19 @@ impl Binding {
         let value = self.text(&[self.etag?], message)?;
         let fits = |byte: u8| byte == 0x21 || (0x23..=0x7e).contains(&byte);
         (!value.is_empty() && value.bytes().all(fits)).then(|| format!("\"{value}\""))
+    }
+
+    /// The position behind a response message, from which its stream may be resumed; none where the message does not say, or
+    /// where the text would not be one line.
+    #[must_use]
+    pub fn position(&self, message: &[u8]) -> Option<String> {
+        let place = self.response_position?;
+        let field = self.types.message(self.output).field(place);
+        if field.presence && !wire::has(message, field.number) {
+            return None;
+        }
+        let value = self.text(&[place], message)?;
+        (!value.is_empty() && !value.contains(['\0', '\n', '\r'])).then_some(value)
     }
 
     /// A scalar of the response as text.

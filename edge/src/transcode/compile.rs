@@ -50,6 +50,7 @@ pub struct Marks<'a> {
     pub resume_position: Option<&'a str>,
     pub request_etag: Option<&'a str>,
     pub response_etag: Option<&'a str>,
+    pub response_position: Option<&'a str>,
 }
 
 /// Which part of the request message the body is.
@@ -132,11 +133,8 @@ impl Binding {
             etag: if source.looks.etag { top(output, source.marks.response_etag, "etag")? } else { None },
             request_id: top(input, source.marks.request_id, "request_id")?,
             if_match: top(input, source.marks.request_etag, "etag")?,
-            resume_position: source
-                .marks
-                .resume_position
-                .map(|name| resolve(&types, input, name).map(|path| path[0]))
-                .transpose()?,
+            resume_position: position(&types, input, source.marks.resume_position)?,
+            response_position: position(&types, output, source.marks.response_position)?,
             update_mask,
             ignore_unknown_fields: source.ignore_unknown_fields,
             reading: scalar::Habits { case_insensitive_enums: options.case_insensitive_enums },
@@ -202,6 +200,17 @@ fn marked(types: &Types, root: MessageId, name: &str, mark: &str) -> Result<Fiel
         return Err(format!("field {name} is marked as {mark} and not a string"));
     }
     Ok(path[0])
+}
+
+/// A position in a stream: a scalar of any kind at the top of its message.
+fn position(types: &Types, root: MessageId, name: Option<&str>) -> Result<Option<FieldId>, String> {
+    let Some(name) = name else { return Ok(None) };
+    let path = resolve(types, root, name)?;
+    let field = field_at(types, root, &path).ok_or("no field")?;
+    if field.shape != Shape::Singular || field.kind.message().is_some() {
+        return Err(format!("field {name} is marked as resume_position and not a scalar"));
+    }
+    Ok(Some(path[0]))
 }
 
 /// The request's only FieldMask, if the body is a message of fields beside it.

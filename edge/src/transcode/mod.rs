@@ -71,6 +71,8 @@ pub struct Options {
     /// What clients of grpc-gateway expect: `Grpc-Metadata-<name>` for the header `<name>`, and for streams
     /// `{"result": <message>}` or `{"error": <google.rpc.Status>}` a line, under `application/json`.
     pub grpc_gateway: bool,
+    /// A stream of server-sent events that has said nothing for this long says that it lives; 0: never.
+    pub sse_heartbeat_ms: u64,
     /// Single JSON answers of at least this many bytes are compressed if the client accepts it; 0: never.
     pub compress_bytes_min: usize,
 }
@@ -90,6 +92,8 @@ impl Default for Options {
             print_enum_numbers: false,
             print_proto_names: false,
             grpc_gateway: false,
+            // Proxies and address translators on the way forget connections that are silent for 30 to 60 seconds.
+            sse_heartbeat_ms: 15_000,
             // One packet on most ways: below it there is nothing to win.
             compress_bytes_min: 1400,
         }

@@ -164,6 +164,20 @@ impl<'m> Reader<'m> {
     }
 }
 
+/// Whether a message has a field; what stands behind bytes that are broken is not there.
+pub(super) fn has(message: &[u8], wanted: u32) -> bool {
+    let mut reader = Reader::new(message);
+    while let Ok((number, wire_type)) = reader.tag() {
+        if number == wanted {
+            return true;
+        }
+        if reader.skip(number, wire_type).is_err() {
+            return false;
+        }
+    }
+    false
+}
+
 /// The last occurrence of a length-delimited field: the last one wins.
 pub(super) fn last_bytes(message: &[u8], wanted: u32) -> Result<Option<&[u8]>, ResponseError> {
     let mut reader = Reader::new(message);

@@ -10,6 +10,7 @@ mod coding;
 mod collector;
 mod conformance;
 mod drain;
+mod events;
 mod grpc;
 mod messages;
 mod negotiation;

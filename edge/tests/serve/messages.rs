@@ -34,6 +34,10 @@ pub struct WatchNotesRequest {
     pub fail: bool,
     #[prost(bool, tag = "3")]
     pub hang: bool,
+    #[prost(int64, tag = "4")]
+    pub after: i64,
+    #[prost(bool, tag = "5")]
+    pub late: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -68,7 +68,7 @@ async fn streams(rest: &Rest) {
 
     let events = rest.send(Method::GET, watch, &[("accept", "text/event-stream")], "").await;
     assert_eq!(events.header("content-type"), "text/event-stream");
-    assert!(events.text().starts_with("data: {\"noteId\":"), "{}", events.text());
+    assert!(events.text().starts_with("id: 0\ndata: {\"noteId\":"), "{}", events.text());
     assert_eq!(events.text().matches("\n\n").count(), 3);
 
     let head = rest.send(Method::HEAD, watch, &[], "").await;

@@ -75,9 +75,16 @@ async fn create(request: Request<CreateNoteRequest>) -> Result<Response<Note>, S
 }
 
 async fn watch(request: Request<WatchNotesRequest>) -> Result<Response<Messages<Note>>, Status> {
-    let WatchNotesRequest { count, fail, hang } = request.into_inner();
+    let WatchNotesRequest { count, fail, hang, after, late } = request.into_inner();
+    if late {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        if fail {
+            return Err(Refusal::Broken.into());
+        }
+    }
+    let first = if after > 0 { i32::try_from(after).unwrap() + 1 } else { 0 };
     let notes =
-        (0..count).map(|i| Ok(Note { note_id: format!("n-{i}"), text: String::new(), size: i.into() }));
+        (first..count).map(|i| Ok(Note { note_id: format!("n-{i}"), text: String::new(), size: i.into() }));
     let end: Messages<Note> = if hang {
         stream::pending().boxed()
     } else {

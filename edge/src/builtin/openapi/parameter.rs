@@ -108,9 +108,21 @@ impl Parameters<'_, '_> {
     /// Headers that fill fields.
     pub(super) fn headers(&mut self, binding: &Described<'_>, marks: &MarkedFields) {
         let headers = [
-            (&marks.request_id, "Idempotency-Key", "The same key gets the same outcome, once."),
-            (&marks.etag, "If-Match", "The call is refused when the object has another entity tag."),
-            (&marks.resume_position, "Last-Event-ID", "The stream goes on behind this position."),
+            (
+                &marks.request_id,
+                "Idempotency-Key",
+                ", which then may not say otherwise. The same key gets the same outcome, once.",
+            ),
+            (
+                &marks.etag,
+                "If-Match",
+                ", which then may not say otherwise. The call is refused when the object has another entity tag.",
+            ),
+            (
+                &marks.resume_position,
+                "Last-Event-ID",
+                ", whatever the query says. The stream goes on behind this position.",
+            ),
         ];
         for (field, header, meaning) in headers {
             let Some(field) = field.as_deref().and_then(|name| find(&binding.descriptor.input(), name))
@@ -118,7 +130,7 @@ impl Parameters<'_, '_> {
                 continue;
             };
             let name = self.schemas.name(&field);
-            self.header(header, &format!("Fills `{name}`, which then may not say otherwise. {meaning}"));
+            self.header(header, &format!("Fills `{name}`{meaning}"));
         }
         if may_be_known(binding) {
             self.header("If-None-Match", "Entity tags of versions that the client has.");
