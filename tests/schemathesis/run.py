@@ -106,6 +106,7 @@ def ids(client):
         "minseq": ["0", "1"],
         "starttime": ["2026-01-01T00:00:00Z"],
         "endtime": ["2026-02-01T00:00:00Z"],
+        "$fields": ["*"],
     }
 
 

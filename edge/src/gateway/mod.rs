@@ -165,8 +165,7 @@ impl Gateway {
         };
         context.record.template = Some(Arc::clone(matched.binding.template()));
         let call = self.admit(snapshot, matched.method, session, context).await?;
-        let target =
-            rest::Target { binding: matched.binding, variables: &matched.variables, query: uri.query() };
+        let target = rest::Target::new(matched.binding, &matched.variables, uri.query())?;
         if framed {
             return rest::serve_websocket(session, &call, &target, &mut context.record).await;
         }

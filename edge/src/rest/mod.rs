@@ -22,7 +22,7 @@ use crate::accept;
 use crate::error::Error;
 use crate::request::{Call, Ended, Record};
 use crate::route::Variables;
-use crate::transcode::{Binding, BindingKind, RequestError, RestRequest};
+use crate::transcode::{Binding, BindingKind, RequestError, RestRequest, Selection};
 
 pub use websocket::{serve as serve_websocket, wishes as wishes_websocket};
 
@@ -39,6 +39,8 @@ pub struct Target<'a> {
     pub variables: &'a Variables<'a>,
     /// Raw, without the `?`.
     pub query: Option<&'a str>,
+    /// What the client wants of the answer; `None`: everything.
+    selection: Option<Selection>,
 }
 
 /// Serves a REST call to its end.
@@ -85,7 +87,24 @@ fn accepts(session: &Session, target: &Target<'_>) -> Result<(), Error> {
     json.ok_or(Error::NotAcceptable { available: JSON })
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    /// What a request is aimed at.
+    ///
+    /// # Errors
+    /// When it asks for a part of the answer that there is not.
+    pub fn new(
+        binding: &'a Binding,
+        variables: &'a Variables<'a>,
+        query: Option<&'a str>,
+    ) -> Result<Self, Error> {
+        Ok(Self { binding, variables, query, selection: binding.selection(query)? })
+    }
+
+    /// Appends a message of the answer as JSON, as far as the client wants it.
+    fn decode(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        Ok(self.binding.decode_selected(message, self.selection.as_ref(), out)?)
+    }
+
     /// Appends the gRPC message of the request, `body` included, to `out`.
     fn encode(&self, session: &Session, body: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         self.with_request(session, body, |request| self.binding.encode_request(request, out))

@@ -262,9 +262,9 @@ fn print(
         out.push(b'\n');
     }
     out.extend_from_slice(framing.before(first));
-    if let Err(error) = target.binding.decode_response(message, out) {
+    if let Err(error) = target.decode(message, out) {
         out.truncate(stood);
-        return Err(error.into());
+        return Err(error);
     }
     out.extend_from_slice(framing.after());
     Ok(())

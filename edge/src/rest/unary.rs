@@ -120,7 +120,7 @@ pub(super) async fn write(
     } else {
         // JSON is longer than its wire bytes, by a factor that small messages exceed and large ones seldom reach.
         let mut json = Vec::with_capacity(128 + message.len() * 3);
-        binding.decode_response(&message, &mut json).map_err(Error::from)?;
+        target.decode(&message, &mut json)?;
         let mut header = reply::success(status, "application/json", &answer.headers, call)?;
         reply::add_options(&mut header, target, &message)?;
         let body = reply::compress(session, target.binding.compress_bytes_min(), &mut header, json)?;

@@ -23,6 +23,8 @@ pub(super) struct Binder<'a> {
     pub(super) named: Option<Vec<String>>,
     /// A record under construction.
     record: Vec<u8>,
+    /// Parameters of these names are not the request's.
+    pub(super) selectors: &'static [&'static str],
     /// A field of the root that a header has given and that the query is not asked about.
     pub(super) settled: Option<FieldId>,
     /// How many more elements the JSON among the values may have.
@@ -67,6 +69,7 @@ impl<'a> Binder<'a> {
             violations: Vec::new(),
             named: None,
             record: Vec::new(),
+            selectors: &[],
             settled: None,
             elements_left: elements_max,
         }
@@ -120,7 +123,10 @@ impl<'a> Binder<'a> {
                 self.violate(key, "has a broken escape");
                 continue;
             };
-            self.text(&key, &value, scope, out);
+            let selects = scope.giver == Giver::Query && self.selectors.contains(&&*key);
+            if !selects {
+                self.text(&key, &value, scope, out);
+            }
         }
     }
 

@@ -14,9 +14,10 @@ use super::multipart::File;
 use super::print::{self, Printer};
 use super::types::{FieldId, Kind, MessageId, Types};
 use super::{
-    BindingKind, HttpBody, Options, RequestError, ResponseError, RestRequest, Violation, scalar, wire,
+    BindingKind, HttpBody, Options, RequestError, ResponseError, RestRequest, Selection, Violation, scalar,
+    wire,
 };
-use crate::route::Variables;
+use crate::route::{Variables, decode_component};
 
 /// Field numbers of `google.api.HttpBody`.
 pub(super) const CONTENT_TYPE: u32 = 1;
@@ -43,6 +44,9 @@ pub struct Binding {
     pub(super) resume_position: Option<FieldId>,
     pub(super) response_position: Option<FieldId>,
     pub(super) update_mask: Option<FieldId>,
+    /// Query parameters that are not the request's.
+    pub(super) selectors: &'static [&'static str],
+    pub(super) printed: Option<MessageId>,
     pub(super) ignore_unknown_fields: bool,
     pub(super) reading: scalar::Habits,
     pub(super) printing: print::Habits,
@@ -212,8 +216,41 @@ impl Binding {
                 ignored: &self.options.ignored_query,
                 ignore_unknown: self.options.ignore_unknown_query,
             };
+            binder.selectors = self.selectors;
             binder.pairs(query, self.options.query_plus_is_space, &scope, out);
         }
+    }
+
+    /// What the client wants of the answer, by the query; `None`: everything. It is known before the call, which may change
+    /// something.
+    ///
+    /// # Errors
+    /// When a path names no field of the answer, or the answer is bytes, which have none.
+    pub fn selection(&self, query: Option<&str>) -> Result<Option<Selection>, RequestError> {
+        // Most queries are the request's alone; an escape may hide any letter.
+        let Some(query) = query.filter(|query| query.contains("fields") || query.contains('%')) else {
+            return Ok(None);
+        };
+        let mut found = None;
+        for pair in query.split('&') {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decode = |text| decode_component(text, self.options.query_plus_is_space);
+            // What has a broken escape is refused with the rest of the query.
+            let (Some(key), Some(value)) = (decode(key), decode(value)) else { continue };
+            let Some(parameter) = self.selectors.iter().find(|parameter| **parameter == key) else {
+                continue;
+            };
+            if self.options.ignored_query.iter().any(|ignored| *ignored == key) {
+                continue;
+            }
+            if found.replace((parameter, value)).is_some() {
+                let violation = Violation { field: key.into(), description: "must be given once".to_owned() };
+                return Err(RequestError::Invalid { violations: vec![violation] });
+            }
+        }
+        let Some((parameter, value)) = found else { return Ok(None) };
+        let root = self.printed.filter(|_| !self.raw_response);
+        Selection::compile(&self.types, root, parameter, &value)
     }
 
     /// Appends a JSON body that stands for the field at `path`, and notes in `mask` which fields it names.
@@ -303,7 +340,20 @@ impl Binding {
     /// # Errors
     /// When the upstream's message is not one of its type, or cannot be JSON.
     pub fn decode_response(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), ResponseError> {
-        let mut printer = Printer::new(&self.types, self.printing, out);
+        self.decode_selected(message, None, out)
+    }
+
+    /// As [`Binding::decode_response`], of which only what [`Binding::selection`] says is printed.
+    ///
+    /// # Errors
+    /// As [`Binding::decode_response`].
+    pub fn decode_selected(
+        &self,
+        message: &[u8],
+        selection: Option<&Selection>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ResponseError> {
+        let mut printer = Printer::new(&self.types, self.printing, out).selecting(selection);
         let Some((last, way)) = self.response_body.as_deref().and_then(<[FieldId]>::split_last) else {
             return printer.message(self.output, message);
         };

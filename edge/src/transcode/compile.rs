@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::bind::field_at;
 use super::types::{FieldId, Form, Kind, MessageId, Shape, Types};
-use super::{Binding, BindingKind, Options, print, scalar};
+use super::{Binding, BindingKind, Options, print, scalar, select};
 use crate::route::Template;
 
 /// The name of the type whose JSON is no JSON.
@@ -136,6 +136,8 @@ impl Binding {
             resume_position: position(&types, input, source.marks.resume_position)?,
             response_position: position(&types, output, source.marks.response_position)?,
             update_mask,
+            selectors: selectors(&types, input),
+            printed: printed(&types, output, response_body.as_deref()),
             ignore_unknown_fields: source.ignore_unknown_fields,
             reading: scalar::Habits { case_insensitive_enums: options.case_insensitive_enums },
             printing: print::Habits {
@@ -200,6 +202,20 @@ fn marked(types: &Types, root: MessageId, name: &str, mark: &str) -> Result<Fiel
         return Err(format!("field {name} is marked as {mark} and not a string"));
     }
     Ok(path[0])
+}
+
+/// The query parameters that select fields of the answer: both names, unless the request has a field of the plain one.
+fn selectors(types: &Types, input: MessageId) -> &'static [&'static str] {
+    let taken = types.message(input).by_key(b"fields", 0).is_some();
+    if taken { &["$fields"] } else { &["$fields", "fields"] }
+}
+
+/// The message whose fields can be selected: what is printed, or what there are several of in it.
+fn printed(types: &Types, output: MessageId, response_body: Option<&[FieldId]>) -> Option<MessageId> {
+    match response_body.and_then(|path| field_at(types, output, path)) {
+        Some(field) => select::behind(types, field),
+        None => Some(output),
+    }
 }
 
 /// A position in a stream: a scalar of any kind at the top of its message.

@@ -2,7 +2,8 @@
 //! No dynamic message and no tree stands between the two. Pure: bytes in, bytes out; who reads and writes sockets is `rest`.
 //!
 //! Start with `types` (the plans) and `binding` (what is done with them); then `encode`, `bind` and `form` for requests, `print`
-//! for responses, `status` and `problem` for errors. `split` and `multipart` take bodies apart that are more than one message.
+//! and `select` for responses, `status` and `problem` for errors. `split` and `multipart` take bodies apart that are more than
+//! one message.
 
 mod assigned;
 mod bind;
@@ -19,6 +20,7 @@ mod print;
 mod print_known;
 mod problem;
 mod scalar;
+mod select;
 mod split;
 mod status;
 mod text;
@@ -35,6 +37,7 @@ pub use error::{RequestError, ResponseError, Violation};
 pub use form::Media;
 pub use multipart::{Event, File, Multipart, Text};
 pub use problem::ErrorShape;
+pub use select::Selection;
 pub use split::{Part, Splitter};
 pub use status::{Failed, code_name, decode_bin, http_status_of, retry_after, status_flat, status_json};
 pub use types::{MessageId, Types};

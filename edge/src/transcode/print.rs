@@ -3,6 +3,7 @@
 //! of a split message are joined, as the wire format demands. `print_known` has the well-known types.
 
 use super::json::put_string;
+use super::select::Selection;
 use super::types::{Field, FieldId, Form, Kind, Message, MessageId, Shape, Types};
 use super::wire::{self, Reader};
 use super::{DEPTH_MAX, ResponseError};
@@ -25,6 +26,8 @@ pub(super) struct Printer<'a> {
     heads: Vec<Head>,
     records: Vec<Record>,
     depth: usize,
+    /// What is wanted of the message that comes next, and of no other.
+    selection: Option<&'a Selection>,
 }
 
 #[derive(Clone, Copy)]
@@ -55,7 +58,12 @@ const NONE: u32 = u32::MAX;
 
 impl<'a> Printer<'a> {
     pub(super) fn new(types: &'a Types, habits: Habits, out: &'a mut Vec<u8>) -> Self {
-        Self { types, habits, out, heads: Vec::new(), records: Vec::new(), depth: 0 }
+        Self { types, habits, out, heads: Vec::new(), records: Vec::new(), depth: 0, selection: None }
+    }
+
+    /// Prints only what is selected of the messages at the top: of the message, of each in a list, of each value of a map.
+    pub(super) fn selecting(self, selection: Option<&'a Selection>) -> Self {
+        Self { selection, ..self }
     }
 
     /// Steps into a JSON container.
@@ -107,21 +115,43 @@ impl<'a> Printer<'a> {
         let plan = self.types.message(id);
         let (heads, records) = (self.heads.len(), self.records.len());
         self.note(plan, bytes)?;
-        for (place, field) in plan.fields.iter().enumerate() {
-            let head = self.heads[heads + place];
-            let absent = head.first == NONE;
-            if absent && !(self.habits.defaults && has_default(field)) {
-                continue;
+        if let Some(selection) = self.selection {
+            for (place, below) in &selection.fields {
+                let place = usize::from(*place);
+                self.selection = below.as_ref();
+                self.member(&plan.fields[place], self.heads[heads + place], bytes, &mut first)?;
             }
-            if !std::mem::take(&mut first) {
-                self.out.push(b',');
+            self.selection = Some(selection);
+        } else {
+            for (place, field) in plan.fields.iter().enumerate() {
+                self.member(field, self.heads[heads + place], bytes, &mut first)?;
             }
-            let key = if self.habits.proto_names { &field.proto_key } else { &field.json_key };
-            self.out.extend_from_slice(key.as_bytes());
-            if absent { self.default(field) } else { self.field(field, head, bytes)? }
         }
         self.heads.truncate(heads);
         self.records.truncate(records);
+        Ok(())
+    }
+
+    /// Prints a member of an object, key and value, if there is one.
+    #[inline]
+    fn member(
+        &mut self,
+        field: &Field,
+        head: Head,
+        bytes: &[u8],
+        first: &mut bool,
+    ) -> Result<(), ResponseError> {
+        let absent = head.first == NONE;
+        if absent && !(self.habits.defaults && has_default(field)) {
+            return Ok(());
+        }
+        self.comma(first);
+        let key = if self.habits.proto_names { &field.proto_key } else { &field.json_key };
+        self.out.extend_from_slice(key.as_bytes());
+        if !absent {
+            return self.field(field, head, bytes);
+        }
+        self.default(field);
         Ok(())
     }
 

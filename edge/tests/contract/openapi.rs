@@ -93,6 +93,11 @@ fn an_operation_says_what_the_contract_says() {
     assert_eq!(parameter(account, "If-None-Match")["in"], "header");
     assert!(account["responses"].get("304").is_some());
     let balance = &document["paths"]["/v1/accounts/{account_id}/balance"]["get"];
+    let fields = serde_json::json!({"$ref": "#/components/parameters/edge.v1.Fields"});
+    assert!(balance["parameters"].as_array().unwrap().contains(&fields));
+    assert_eq!(document.pointer("/components/parameters/edge.v1.Fields/name"), Some(&"$fields".into()));
+    let download = &document["paths"]["/v1/documents/{document_id}/content"]["get"];
+    assert!(!download["parameters"].as_array().unwrap().contains(&fields), "bytes have no fields");
     assert_eq!(parameter(balance, "account_id")["required"], true);
     assert_eq!(parameter(balance, "asOf")["schema"]["format"], "date-time");
     let post = &document["paths"]["/v1/transfers/{transfer_id}:post"]["post"];

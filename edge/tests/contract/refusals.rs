@@ -167,6 +167,8 @@ fn policies_of_a_set_count_only_where_the_operator_says_so() {
 fn marks_that_cannot_work_are_refused() {
     for (fields, expect) in [
         ("int32 id = 1 [(edge.v1.field) = { request_id: true }];", "not a string"),
+        ("M id = 1 [(edge.v1.field) = { resume_position: true }];", "not a scalar"),
+        ("repeated int32 id = 1 [(edge.v1.field) = { resume_position: true }];", "not a scalar"),
         (
             "string a = 1 [(edge.v1.field) = { etag: true }]; string b = 2 [(edge.v1.field) = { etag: true }];",
             "two fields as etag",

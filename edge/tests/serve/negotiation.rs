@@ -123,3 +123,36 @@ async fn failures_are_problems_to_those_who_prefer_them() {
         assert!(failed.text().lines().last().unwrap().starts_with("{\"error\":{"), "{failed:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_gets_the_part_of_an_answer_that_it_asks_for() {
+    let world = World::new().await;
+    for http in [Http::One, Http::Two] {
+        let rest = Rest::new(&world, http, Some(world.token()));
+        let part = rest.get("/v1/notes/n-7?$fields=text,size").await;
+        assert_eq!(part.json(), json!({"text": "a note", "size": "9223372036854775807"}));
+        // Headers are made from the whole.
+        assert_eq!(part.header("etag"), "\"n-7\"");
+        let created = rest.post("/v1/notes?fields=size", r#"{"text": "a", "size": 1}"#).await;
+        assert_eq!((created.status, created.json()), (StatusCode::CREATED, json!({"size": "1"})));
+        assert_eq!(created.header("location"), "/v1/notes/n-1");
+        let each = rest.get("/v1/notes:watch?count=2&$fields=note_id").await;
+        assert_eq!(each.json(), json!([{"noteId": "n-0"}, {"noteId": "n-1"}]));
+        let up = rest.post("/v1/notes:collect?$fields=noteId", "[{\"size\": 1}]").await;
+        assert_eq!(up.json(), json!({"noteId": "1"}));
+        let missing = rest.get("/v1/notes/missing?$fields=text").await;
+        assert_eq!(missing.reason(), "NO_SUCH_NOTE");
+        for (path, violation) in [
+            ("/v1/notes/n-7?$fields=txt", "\"txt\" is not a field of the answer"),
+            ("/v1/files/f-1?bytes=1&$fields=data", "\"data\" goes into a value that has no fields"),
+        ] {
+            let refused = rest.get(path).await;
+            assert_eq!(
+                (refused.status, refused.reason().as_str()),
+                (StatusCode::BAD_REQUEST, "INVALID_REQUEST")
+            );
+            let violations = &refused.json()["error"]["details"][1]["fieldViolations"];
+            assert_eq!(*violations, json!([{"field": "$fields", "description": violation}]));
+        }
+    }
+}

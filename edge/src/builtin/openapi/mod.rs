@@ -55,6 +55,7 @@ pub fn document(contract: &Contract, title: &str, options: &Options) -> Value {
         "paths": operations.into_paths(),
         "components": {
             "schemas": components,
+            "parameters": {(parameter::FIELDS): parameter::fields()},
             "securitySchemes": security_schemes(),
         },
     })

@@ -41,6 +41,7 @@ impl Operations {
         let mut parameters = Parameters { schemas, list: Vec::new() };
         parameters.path(binding, &path.names, &shown.wildcards);
         parameters.query(binding);
+        parameters.selection(binding);
         parameters.headers(binding, &marks);
         let parameters = parameters.list;
 

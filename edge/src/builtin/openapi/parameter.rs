@@ -11,6 +11,9 @@ use crate::contract::{Described, MarkedFields};
 /// How deep the query reaches into messages of messages. It may reach deeper than is worth a line each in a document.
 const DEPTH_MAX: usize = 4;
 
+/// The component of the parameter that asks for a part of the answer.
+pub(super) const FIELDS: &str = "edge.v1.Fields";
+
 /// The fields of the request message that are not in the body, and how they come in.
 pub(super) struct Parameters<'s, 'a> {
     pub(super) schemas: &'s mut Schemas<'a>,
@@ -105,6 +108,14 @@ impl Parameters<'_, '_> {
         self.list.push(parameter.into());
     }
 
+    /// The one that asks for a part of the answer, where the answer is JSON.
+    pub(super) fn selection(&mut self, binding: &Described<'_>) {
+        let binding = binding.binding;
+        if !binding.response_is_http_body() && binding.success_status() != 204 {
+            self.list.push(json!({"$ref": format!("#/components/parameters/{FIELDS}")}));
+        }
+    }
+
     /// Headers that fill fields.
     pub(super) fn headers(&mut self, binding: &Described<'_>, marks: &MarkedFields) {
         let headers = [
@@ -146,6 +157,18 @@ impl Parameters<'_, '_> {
     fn comment(&self, field: &FieldDescriptor) -> Option<String> {
         self.schemas.comments.of_descriptor(&field.parent_file(), field.path()).map(str::to_owned)
     }
+}
+
+/// Paths of fields, of all operations the same.
+pub(super) fn fields() -> Value {
+    json!({
+        "name": "$fields",
+        "in": "query",
+        "description": "The fields of the answer that are wanted, as paths separated by commas: `a,b.c`. A path goes through lists \
+            and behind a map to the fields of its values. Empty or `*`: all.",
+        "schema": {"type": "string"},
+        "example": "*",
+    })
 }
 
 /// Whether an answer may be that the client has it already.
