@@ -7,7 +7,7 @@ mod record;
 use tonic::Code;
 
 pub use call::Call;
-pub(crate) use call::finish_connection;
+pub(crate) use call::{finish_connection, read_away};
 pub use record::Record;
 
 use crate::error::Error;

@@ -1,8 +1,6 @@
 //! A refusal on the wire: JSON over REST, in the shape that the client prefers, and trailers-only over gRPC, all from the same
 //! value.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use chassis::drain::Drain;
 use chassis::error::{Failure as _, Kind};
@@ -11,19 +9,13 @@ use http::{HeaderMap, Method as Verb, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::proxy::Session;
-use tokio::time::timeout;
 use tonic::Status;
 
 use crate::accept::error_shape;
 use crate::error::Error;
 use crate::headers::Wire;
-use crate::request::{Record, finish_connection};
+use crate::request::{Record, finish_connection, read_away};
 use crate::transcode::Failed;
-
-/// How much of a refused body is read away, and for how long. A connection that is closed on unread bytes is reset, and the
-/// reset may overtake the refusal.
-const DRAIN_BYTES_MAX: usize = 1024 * 1024;
-const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Answers the request of `record` with `error`. Nothing may have been written before.
 pub(super) async fn write(
@@ -95,18 +87,6 @@ async fn write_rest(session: &mut Session, error: &Error, status: &Status) -> pi
     }
     session.as_downstream_mut().write_response_header(Box::new(header)).await?;
     session.as_downstream_mut().write_response_body(Bytes::from(body), true).await?;
-    if !session.is_http2() {
-        let _ = timeout(DRAIN_TIME, read_away(session)).await;
-    }
+    read_away(session).await;
     Ok(())
-}
-
-async fn read_away(session: &mut Session) {
-    let mut left = DRAIN_BYTES_MAX;
-    while let Ok(Some(bytes)) = session.as_downstream_mut().read_request_body().await {
-        match left.checked_sub(bytes.len()) {
-            Some(rest) => left = rest,
-            None => return,
-        }
-    }
 }

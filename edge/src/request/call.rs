@@ -6,13 +6,17 @@ use std::time::Duration;
 use chassis::drain::Drain;
 use http::{HeaderMap, HeaderValue};
 use pingora::proxy::Session;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::contract::Method;
 use crate::error::Error;
 use crate::headers::{self, Received, Wire};
 use crate::snapshot::Snapshot;
 use crate::upstream::{StreamClass, Upstream, UpstreamStream};
+
+/// How much of a body that nobody wants is read away, and for how long.
+const DRAIN_BYTES_MAX: usize = 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// A call that may be made.
 pub struct Call {
@@ -63,4 +67,22 @@ pub(crate) fn finish_connection(session: &mut Session, drain: &Drain) {
     if drain.is_stopping() {
         session.set_keepalive(None);
     }
+}
+
+/// Reads away what a client still sends of a body that was answered before its end. A connection of HTTP/1 that is closed on unread
+/// bytes is reset, and the reset may overtake the answer; HTTP/2 resets the one stream behind it.
+pub(crate) async fn read_away(session: &mut Session) {
+    if session.is_http2() || session.as_downstream_mut().is_body_done() {
+        return;
+    }
+    let reading = async {
+        let mut left = DRAIN_BYTES_MAX;
+        while let Ok(Some(bytes)) = session.as_downstream_mut().read_request_body().await {
+            match left.checked_sub(bytes.len()) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    let _ = timeout(DRAIN_TIME, reading).await;
 }

@@ -17,7 +17,7 @@ use super::answer::Status;
 use crate::accept::error_shape;
 use crate::coding::Coding;
 use crate::headers;
-use crate::request::{Call, Record};
+use crate::request::{Call, Record, read_away};
 use crate::transcode::{http_status_of, retry_after};
 
 /// The header of a success, without its length: what every answer carries, and what the upstream may add.
@@ -130,7 +130,10 @@ pub(super) async fn write(
     }
     let downstream = session.as_downstream_mut();
     downstream.write_response_header(header).await?;
-    downstream.write_response_body(body, true).await
+    downstream.write_response_body(body, true).await?;
+    // A service may answer a stream of messages before it has heard the last.
+    read_away(session).await;
+    Ok(())
 }
 
 /// Writes an upstream's failure.
