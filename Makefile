@@ -55,6 +55,10 @@ bench-edge: bootstrap ## Measure the edge beside Envoy, each on a core of its ow
 	@cargo bench --locked --quiet -p e2e --bench edge --no-run
 	@TOKIO_WORKER_THREADS=1 taskset -c 1 cargo bench --locked --quiet -p e2e --bench edge
 
+.PHONY: fuzz
+fuzz: bootstrap ## Fuzz the edge's readers, FUZZ_SECONDS each (30)
+	@scripts/fuzz
+
 .PHONY: schemathesis
 schemathesis: bootstrap ## Call a mesh with requests made up from its own OpenAPI document
 	@cargo build --locked --workspace --bins

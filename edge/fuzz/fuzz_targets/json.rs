@@ -1,0 +1,4 @@
+//! JSON bodies.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| edge_fuzz::targets::json(input));

@@ -1,0 +1,4 @@
+//! Messages, as upstreams write them.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| edge_fuzz::targets::wire(input));
