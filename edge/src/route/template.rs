@@ -95,9 +95,6 @@ impl Template {
         if template.segments.iter().filter(|segment| **segment == Segment::Deep).count() > 1 {
             return Err(TemplateError::DeepTwice);
         }
-        if template.segments.len() > super::path::SEGMENTS_MAX {
-            return Err(TemplateError::TooLong);
-        }
         Ok(template)
     }
 
@@ -111,7 +108,7 @@ impl Template {
                 }
                 None => {
                     let end = rest.find('/').unwrap_or(rest.len());
-                    self.segments.push(segment(&rest[..end])?);
+                    self.push(&rest[..end])?;
                     &rest[end..]
                 }
             };
@@ -120,6 +117,15 @@ impl Template {
             }
             rest = rest.strip_prefix('/').ok_or(TemplateError::Variable)?;
         }
+    }
+
+    /// The bound comes here and not at the end: it also bounds the variables, which are held against one another.
+    fn push(&mut self, text: &str) -> Result<(), TemplateError> {
+        if self.segments.len() == super::path::SEGMENTS_MAX {
+            return Err(TemplateError::TooLong);
+        }
+        self.segments.push(segment(text)?);
+        Ok(())
     }
 
     fn parse_variable(&mut self, inside: &str) -> Result<(), TemplateError> {
@@ -135,7 +141,7 @@ impl Template {
         }
         let start = self.segments.len();
         for part in pattern.split('/') {
-            self.segments.push(segment(part)?);
+            self.push(part)?;
         }
         self.variables.push(Variable { field: field.to_owned(), start, end: self.segments.len() });
         Ok(())

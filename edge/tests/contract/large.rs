@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use edge::route::{self, Refusal, Router, Template, Variables};
+use edge::route::{self, Refusal, Router, Template, TemplateError, Variables};
 use edge::transcode::{RequestError, ResponseError, RestRequest, Splitter, Violation};
 
 use super::targets::{plans, print, read};
@@ -261,6 +261,26 @@ fn queries_end_at_their_bounds() {
     assert!(bind(&format!("sVal={}", repeat("%41", MEGABYTE))).is_ok());
     assert!(bind(&format!("val=[{}0]", repeat("0,", MEGABYTE))).is_ok());
     assert_eq!(violations(bind(&repeat("[", MEGABYTE))).len(), 1);
+}
+
+#[test]
+fn templates_end_at_their_bounds() {
+    let mut variables = String::new();
+    for index in 0..100_000 {
+        write!(variables, "/{{v{index}}}").unwrap();
+    }
+    for (template, expect) in [
+        (variables, TemplateError::TooLong),
+        (repeat("/a", MEGABYTE), TemplateError::TooLong),
+        (format!("/{{a={}}}", repeat("a/", MEGABYTE)), TemplateError::TooLong),
+        (repeat("/**", MEGABYTE), TemplateError::TooLong),
+        (repeat("/{", MEGABYTE), TemplateError::Variable),
+        (format!("/a{}", repeat(":", MEGABYTE)), TemplateError::Verb),
+        (format!("/{}", repeat("%", MEGABYTE)), TemplateError::Literal),
+    ] {
+        assert_eq!(Template::parse(&template).map(|_| ()), Err(expect), "{}", &template[..20]);
+    }
+    assert!(Template::parse(&format!("/{}", repeat("%41", MEGABYTE))).is_ok());
 }
 
 /// Every way to write eight segments as `a` or `*`, each with an end that no path has.
