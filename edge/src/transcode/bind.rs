@@ -89,7 +89,7 @@ impl<'a> Binder<'a> {
     fn try_give(&mut self, path: &[FieldId], value: &str, giver: Giver) -> Result<(), Expected> {
         let field = field_at(self.types, self.root, path).ok_or("is not a field")?;
         self.record.clear();
-        let at = self.put_record(field, value)?;
+        let at = self.put_record(field, value, path.len())?;
         let written = field.presence || !scalar::is_default(&self.record[at..]);
         let record = std::mem::take(&mut self.record);
         let verdict = self.put(path, &record, giver, written);
@@ -193,10 +193,10 @@ impl<'a> Binder<'a> {
             (Shape::Singular, _) => return self.try_give(&target.path, value, giver),
             (Shape::Repeated { .. }, _) => {
                 self.record.clear();
-                self.put_record(field, value)?;
+                self.put_record(field, value, target.path.len() + 1)?;
             }
             (Shape::Map, None) => return Err("is a map: write name[key]=value"),
-            (Shape::Map, Some(key)) => self.put_entry(field, key, value)?,
+            (Shape::Map, Some(key)) => self.put_entry(field, key, value, target.path.len() + 1)?,
         }
         self.assigned
             .give_oneofs(self.types, self.root, &target.path)
@@ -205,20 +205,24 @@ impl<'a> Binder<'a> {
         Ok(())
     }
 
-    fn put_entry(&mut self, field: &Field, key: &str, value: &str) -> Result<(), Expected> {
+    fn put_entry(&mut self, field: &Field, key: &str, value: &str, depth: usize) -> Result<(), Expected> {
         let Kind::Message(entry) = field.kind else { return Err("is not a map") };
         let plan = self.types.message(entry);
         self.record.clear();
         wire::put_tag(&mut self.record, field.number, wire::LEN);
         let start = wire::begin(&mut self.record);
-        self.put_record(plan.field(0), key)?;
-        self.put_record(plan.field(1), value)?;
+        self.put_record(plan.field(0), key, depth)?;
+        self.put_record(plan.field(1), value, depth)?;
         wire::end(&mut self.record, start);
         Ok(())
     }
 
-    /// Appends tag and value of one occurrence of a field to the record; says where the value starts.
-    fn put_record(&mut self, field: &Field, value: &str) -> Result<usize, Expected> {
+    /// Appends tag and value of one occurrence of a field to the record; says where the value starts. `depth` is how many JSON
+    /// containers would stand around it in a body: what a body may not say, a query may not either.
+    fn put_record(&mut self, field: &Field, value: &str, depth: usize) -> Result<usize, Expected> {
+        if depth > DEPTH_MAX {
+            return Err("is nested too deep");
+        }
         let (types, habits) = (self.types, self.habits);
         wire::put_tag(&mut self.record, field.number, field.kind.wire_type());
         let at = self.record.len();
@@ -228,7 +232,7 @@ impl<'a> Binder<'a> {
         };
         let start = wire::begin(&mut self.record);
         match types.message(id).form {
-            Form::Struct | Form::Value | Form::ListValue => self.put_json(id, value)?,
+            Form::Struct | Form::Value | Form::ListValue => self.put_json(id, value, depth)?,
             Form::Object | Form::Any => return Err("is a message: name one of its fields"),
             Form::Timestamp | Form::Duration | Form::FieldMask | Form::Wrapper => {
                 scalar::put_well_known(types, habits, id, Source::Url, value, &mut self.record)?;
@@ -239,10 +243,12 @@ impl<'a> Binder<'a> {
     }
 
     /// A Struct, Value or ListValue as JSON text.
-    fn put_json(&mut self, id: MessageId, value: &str) -> Result<(), Expected> {
+    fn put_json(&mut self, id: MessageId, value: &str, depth: usize) -> Result<(), Expected> {
         let nothing = Assigned::default();
         let reader = Reader::new(value.as_bytes(), self.elements_left).map_err(|_| "must be JSON")?;
-        let mut encoder = Encoder::new(self.types, self.habits, reader, &nothing, &mut self.record);
+        let reader = reader.inside(depth);
+        let mut encoder =
+            Encoder::new(self.types, self.habits, reader, &nothing, &mut self.record).inside(depth);
         let verdict = encoder.message(id).and_then(|()| encoder.reader.finish());
         self.elements_left = encoder.reader.elements_left;
         match verdict {
@@ -286,7 +292,7 @@ pub(super) fn resolve<'k>(
     loop {
         let plan = types.message(at);
         // No message stands deeper; without the bound a message that holds itself would be followed as far as a form is long.
-        if path.len() > base.len() && plan.form != Form::Object || path.len() == DEPTH_MAX {
+        if path.len() > base.len() && plan.form != Form::Object {
             return None;
         }
         if let Some(id) = plan.by_key(rest.as_bytes(), 0) {
@@ -297,6 +303,10 @@ pub(super) fn resolve<'k>(
         let id = plan.by_key(head.as_bytes(), 0)?;
         let field = plan.field(id);
         path.push(id);
+        if path.len() > DEPTH_MAX {
+            // Whoever gives it a value refuses, whatever else the key says.
+            return Some(Target { path, map_key: None });
+        }
         if let Some(inside) = tail.strip_prefix('[') {
             let map_key = inside.strip_suffix(']')?;
             return (field.shape == Shape::Map).then_some(Target { path, map_key: Some(map_key) });

@@ -100,6 +100,11 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// The same pass where its message stands inside as many others already.
+    pub(super) fn inside(self, open: usize) -> Self {
+        Self { open, ..self }
+    }
+
     pub(super) fn violate(&mut self, description: &str) {
         if self.violations.len() < VIOLATIONS_MAX {
             let field = render(self.types, &self.steps);

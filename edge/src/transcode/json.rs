@@ -52,6 +52,11 @@ impl<'j> Reader<'j> {
         }
     }
 
+    /// The same text where it stands inside as many containers already.
+    pub(super) const fn inside(self, depth: usize) -> Self {
+        Self { depth, ..self }
+    }
+
     pub(super) const fn fail(&self, reason: &'static str) -> Malformed {
         Malformed { offset: self.at, reason }
     }

@@ -264,6 +264,22 @@ fn queries_end_at_their_bounds() {
 }
 
 #[test]
+fn a_query_key_goes_no_deeper_than_a_message_may() {
+    let key = |levels: usize| format!("{}sVal=a", "nested.".repeat(levels));
+    assert_eq!(print(&bind(&key(99)).unwrap()).map(|json| json.len()), Ok(99 * 11 + 12));
+    for levels in [100, 101, MEGABYTE / 7] {
+        let found = violations(bind(&key(levels)));
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].description, "is nested too deep");
+    }
+    // A value that is JSON goes on from there: two messages a list.
+    for (levels, lists, fits) in [(0, 50, true), (0, 51, false), (50, 25, true), (50, 26, false)] {
+        let query = format!("{}lv={}{}", "nested.".repeat(levels), "[".repeat(lists), "]".repeat(lists));
+        assert_eq!(bind(&query).is_ok(), fits, "{levels} {lists}");
+    }
+}
+
+#[test]
 fn templates_end_at_their_bounds() {
     let mut variables = String::new();
     for index in 0..100_000 {
@@ -296,14 +312,17 @@ fn a_path_that_could_go_every_way_goes_each_once() {
         }
     }
     let path = "/a".repeat(64);
-    assert_eq!(router.find("GET", &path).map(|found| found.target), Err(Refusal::UnknownPath));
-    assert_eq!(router.find("GET", &format!("{path}/a")).map(|_| ()), Err(Refusal::TooLong));
+    assert_eq!(router.find("GET", &path, &|_| true).map(|found| found.target), Err(Refusal::UnknownPath));
+    assert_eq!(router.find("GET", &format!("{path}/a"), &|_| true).map(|_| ()), Err(Refusal::TooLong));
     let escaped = format!("/{}", repeat("%41", 4094));
-    assert_eq!(router.find("GET", &escaped).map(|_| ()), Err(Refusal::UnknownPath));
+    assert_eq!(router.find("GET", &escaped, &|_| true).map(|_| ()), Err(Refusal::UnknownPath));
     for path in ["/".repeat(4096), "/a".repeat(MEGABYTE / 2), ":a".repeat(MEGABYTE / 2)] {
-        assert_eq!(router.find("GET", &path).map(|_| ()), Err(Refusal::TooLong));
+        assert_eq!(router.find("GET", &path, &|_| true).map(|_| ()), Err(Refusal::TooLong));
     }
-    assert_eq!(router.find("GET", &format!("/{}", ":".repeat(4095))).map(|_| ()), Err(Refusal::UnknownPath));
+    assert_eq!(
+        router.find("GET", &format!("/{}", ":".repeat(4095)), &|_| true).map(|_| ()),
+        Err(Refusal::UnknownPath)
+    );
 }
 
 #[test]

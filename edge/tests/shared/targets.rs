@@ -186,7 +186,7 @@ pub fn route(input: &[u8]) {
             templates.push(template);
         }
     }
-    match router.find("GET", path) {
+    match router.find("GET", path, &|_| true) {
         Ok(found) => {
             let template = &templates[found.target as usize];
             assert!(fits(template, path), "{} does not match {path}", template.text());
