@@ -17,14 +17,16 @@ pub(super) struct Habits {
     pub(super) proto_names: bool,
 }
 
-/// One pass over one message. The two stacks are shared by all levels.
+/// One pass over one message. The stacks are shared by all levels.
 pub(super) struct Printer<'a> {
     pub(super) types: &'a Types,
     habits: Habits,
     pub(super) out: &'a mut Vec<u8>,
-    /// For each field of each open message: its first and last record.
+    /// For each field of each open message its first and last record.
     heads: Vec<Head>,
     records: Vec<Record>,
+    /// For each entry of each open map: where its key stands in `out`.
+    keys: Vec<Key>,
     depth: usize,
     /// What is wanted of the message that comes next, and of no other.
     selection: Option<&'a Selection>,
@@ -45,12 +47,21 @@ struct Record {
     next: u32,
 }
 
+/// Where the key of a map's entry is printed.
+struct Key {
+    start: usize,
+    end: usize,
+    /// Whether a later entry has the same.
+    overruled: bool,
+}
+
 /// A state of the pass to fall back to.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     out: usize,
     heads: usize,
     records: usize,
+    keys: usize,
     depth: usize,
 }
 
@@ -58,7 +69,8 @@ const NONE: u32 = u32::MAX;
 
 impl<'a> Printer<'a> {
     pub(super) fn new(types: &'a Types, habits: Habits, out: &'a mut Vec<u8>) -> Self {
-        Self { types, habits, out, heads: Vec::new(), records: Vec::new(), depth: 0, selection: None }
+        let (heads, records, keys) = (Vec::new(), Vec::new(), Vec::new());
+        Self { types, habits, out, heads, records, keys, depth: 0, selection: None }
     }
 
     /// Prints only what is selected of the messages at the top: of the message, of each in a list, of each value of a map.
@@ -82,7 +94,13 @@ impl<'a> Printer<'a> {
     }
 
     pub(super) fn mark(&self) -> Mark {
-        Mark { out: self.out.len(), heads: self.heads.len(), records: self.records.len(), depth: self.depth }
+        Mark {
+            out: self.out.len(),
+            heads: self.heads.len(),
+            records: self.records.len(),
+            keys: self.keys.len(),
+            depth: self.depth,
+        }
     }
 
     /// Forgets what was printed since the mark.
@@ -90,6 +108,7 @@ impl<'a> Printer<'a> {
         self.out.truncate(mark.out);
         self.heads.truncate(mark.heads);
         self.records.truncate(mark.records);
+        self.keys.truncate(mark.keys);
         self.depth = mark.depth;
     }
 
@@ -278,7 +297,7 @@ impl<'a> Printer<'a> {
         let Kind::Message(entry) = field.kind else { return Err(ResponseError::Malformed) };
         let plan = self.types.message(entry);
         let mut next = head.first;
-        let mut first = true;
+        let (mut first, outer) = (true, self.keys.len());
         while next != NONE {
             let record = self.records[next as usize];
             next = record.next;
@@ -287,7 +306,9 @@ impl<'a> Printer<'a> {
             self.note(plan, entry)?;
             let (key, value) = (self.heads[heads], self.heads[heads + 1]);
             self.comma(&mut first);
+            let start = self.out.len();
             self.map_key(plan.field(0), key, entry)?;
+            self.note_key(start);
             self.out.push(b':');
             match (value.first, plan.field(1).kind) {
                 (NONE, Kind::Message(id)) => self.message(id, &[])?,
@@ -297,7 +318,49 @@ impl<'a> Printer<'a> {
             self.heads.truncate(heads);
             self.records.truncate(records);
         }
+        self.drop_overruled(outer);
         Ok(())
+    }
+
+    /// Notes that a map's key has been printed, and nothing behind it.
+    pub(super) fn note_key(&mut self, start: usize) {
+        self.keys.push(Key { start, end: self.out.len(), overruled: false });
+    }
+
+    /// How many keys are noted: those of the map to come begin there.
+    pub(super) fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Ends a map that has just been printed, its brace apart. On the wire the last of several entries with one key wins; JSON
+    /// must not have a key twice.
+    pub(super) fn drop_overruled(&mut self, outer: usize) {
+        let (keys, out) = (&mut self.keys[outer..], &mut *self.out);
+        keys.sort_unstable_by(|a, b| {
+            out[a.start..a.end].cmp(&out[b.start..b.end]).then(a.start.cmp(&b.start))
+        });
+        let mut any = false;
+        for index in 1..keys.len() {
+            let (one, other) = (&keys[index - 1], &keys[index]);
+            let same = out[one.start..one.end] == out[other.start..other.end];
+            keys[index - 1].overruled = same;
+            any |= same;
+        }
+        if any {
+            keys.sort_unstable_by_key(|key| key.start);
+            let (end, mut to) = (out.len(), keys[0].start);
+            for index in 0..keys.len() {
+                let start = keys[index].start;
+                // Each entry takes its comma along; behind the last there is none, and it stays.
+                let next = keys.get(index + 1).map_or(end, |key| key.start);
+                if !keys[index].overruled {
+                    out.copy_within(start..next, to);
+                    to += next - start;
+                }
+            }
+            out.truncate(to);
+        }
+        self.keys.truncate(outer);
     }
 
     /// Keys are strings in JSON, whatever they are on the wire.

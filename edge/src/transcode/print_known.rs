@@ -66,7 +66,7 @@ impl Printer<'_> {
 
     fn structure(&mut self, bytes: &[u8]) -> Result<(), ResponseError> {
         self.enter(b'{')?;
-        let mut first = true;
+        let (mut first, outer) = (true, self.keys());
         for_each(bytes, |number, wire_type, reader| {
             if (number, wire_type) != (number::ENTRIES, wire::LEN) {
                 return reader.skip(number, wire_type);
@@ -74,10 +74,13 @@ impl Printer<'_> {
             let entry = reader.len_delimited()?;
             let key = wire::last_bytes(entry, 1)?.unwrap_or_default();
             self.comma(&mut first);
+            let start = self.out.len();
             put_string(self.out, std::str::from_utf8(key).map_err(|_| ResponseError::Malformed)?);
+            self.note_key(start);
             self.out.push(b':');
             self.json_value(wire::last_bytes(entry, 2)?.unwrap_or_default())
         })?;
+        self.drop_overruled(outer);
         self.leave(b'}');
         Ok(())
     }

@@ -71,6 +71,8 @@ const R_LEAF: usize = 25;
 const NESTED: usize = 32;
 const PICK_STR: usize = 40;
 const PICK_LEAF: usize = 43;
+const M_SS: usize = 50;
+const STRUCT: usize = 73;
 const ANY: usize = 76;
 
 #[test]
@@ -215,6 +217,15 @@ fn lists_of_every_cut_are_printed() {
     assert_eq!(print(&by_pairs).unwrap().len(), expect.len());
     let leaves = print(&bytes(&field(R_LEAF, b""), MEGABYTE)).unwrap();
     assert_eq!(leaves, list("rLeaf", "{}", MEGABYTE));
+}
+
+#[test]
+fn a_key_over_and_over_is_printed_once_with_its_last_value() {
+    let entry = |number, key: &[u8], value: &[u8]| field(number, &[field(1, key), field(2, value)].concat());
+    let wire = [bytes(&entry(M_SS, b"k", b"a"), MEGABYTE), entry(M_SS, b"k", b"b")].concat();
+    assert_eq!(print(&wire), Ok(b"{\"mSs\":{\"k\":\"b\"}}".to_vec()));
+    let fields = bytes(&entry(1, b"k", &field(3, b"a")), MEGABYTE);
+    assert_eq!(print(&field(STRUCT, &fields)), Ok(b"{\"st\":{\"k\":\"a\"}}".to_vec()));
 }
 
 #[test]
