@@ -22,7 +22,7 @@ pub(super) struct Printer<'a> {
     pub(super) types: &'a Types,
     habits: Habits,
     pub(super) out: &'a mut Vec<u8>,
-    /// For each field of each open message its first and last record.
+    /// For each field of each open message its first and last record, then for each of its oneofs the member that is set.
     heads: Vec<Head>,
     records: Vec<Record>,
     /// For each entry of each open map: where its key stands in `out`.
@@ -66,6 +66,7 @@ pub(super) struct Mark {
 }
 
 const NONE: u32 = u32::MAX;
+const ABSENT: Head = Head { first: NONE, last: NONE };
 
 impl<'a> Printer<'a> {
     pub(super) fn new(types: &'a Types, habits: Habits, out: &'a mut Vec<u8>) -> Self {
@@ -189,7 +190,8 @@ impl<'a> Printer<'a> {
     /// Notes where each known field's records stand.
     fn note(&mut self, plan: &Message, bytes: &[u8]) -> Result<(), ResponseError> {
         let heads = self.heads.len();
-        self.heads.resize(heads + plan.fields.len(), Head { first: NONE, last: NONE });
+        let oneofs = heads + plan.fields.len();
+        self.heads.resize(oneofs + plan.oneofs, ABSENT);
         let mut reader = Reader::new(bytes);
         while !reader.is_empty() {
             let (number, wire_type) = reader.tag()?;
@@ -199,12 +201,10 @@ impl<'a> Printer<'a> {
             let field = plan.field(place);
             if let Some(oneof) = field.oneof {
                 // The last member on the wire wins.
-                for (other, _) in
-                    plan.fields.iter().enumerate().filter(|(_, other)| other.oneof == Some(oneof))
-                {
-                    if other != usize::from(place) {
-                        self.heads[heads + other] = Head { first: NONE, last: NONE };
-                    }
+                let set = &mut self.heads[oneofs + usize::from(oneof)].first;
+                let other = std::mem::replace(set, u32::from(place));
+                if other != NONE && other != u32::from(place) {
+                    self.heads[heads + other as usize] = ABSENT;
                 }
             }
             let record = Record {

@@ -34,6 +34,8 @@ pub struct Message {
     pub name: String,
     pub form: Form,
     pub fields: Vec<Field>,
+    /// How many oneofs it has.
+    pub oneofs: usize,
     keys: KeyTable,
     numbers: Numbers,
 }
@@ -248,6 +250,7 @@ impl Types {
             form: form(descriptor.full_name()),
             numbers: Numbers::new(&fields),
             fields,
+            oneofs: oneofs.len(),
             keys,
         })
     }
