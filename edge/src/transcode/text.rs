@@ -130,7 +130,7 @@ pub(super) fn append_camel_case(path: &str, out: &mut Vec<u8>) -> bool {
             _ => return false,
         }
     }
-    true
+    !path.is_empty()
 }
 
 #[cfg(test)]
