@@ -144,10 +144,12 @@ impl Splitter {
                     scan
                 }
                 (Scan::Container { depth }, b'"') => Scan::Text { depth },
-                (Scan::Container { depth: DEPTH_MAX }, b'{' | b'[') => {
+                // A value that was too large before it got too deep is too large, as it is where it comes in pieces.
+                (Scan::Container { depth: DEPTH_MAX }, b'{' | b'[') if at <= self.value_bytes_max => {
                     self.pass(at);
                     return Err(self.malformed("nested too deep"));
                 }
+                (Scan::Container { depth: DEPTH_MAX }, b'{' | b'[') => break false,
                 (Scan::Container { depth }, b'{' | b'[') => Scan::Container { depth: depth + 1 },
                 (Scan::Container { depth: 1 }, b'}' | b']') => {
                     at += 1;
