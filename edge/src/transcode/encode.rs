@@ -31,6 +31,10 @@ pub(super) struct Encoder<'a> {
     pub(super) map_keys: Vec<(usize, usize)>,
     /// The paths that the body names, for an update mask.
     pub(super) mask: Option<Mask>,
+    /// Where the objects inside the outermost Any begin that have an `@type`, with it, in order.
+    pub(super) typed: Vec<(usize, Text<'a>)>,
+    /// Up to which byte of the body `typed` is known.
+    pub(super) typed_to: usize,
 }
 
 /// A step from the request message towards a value.
@@ -97,6 +101,8 @@ impl<'a> Encoder<'a> {
             scratch: Vec::new(),
             map_keys: Vec::new(),
             mask: None,
+            typed: Vec::new(),
+            typed_to: 0,
         }
     }
 

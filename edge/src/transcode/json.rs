@@ -193,27 +193,46 @@ impl<'j> Reader<'j> {
 
     /// Steps over any value, checking it.
     pub(super) fn skip(&mut self) -> Result<(), Malformed> {
+        self.walk(&mut |_, _, _| {})
+    }
+
+    /// Steps over any value and shows each member of each object in it: where the object begins, the key, and a reader that
+    /// stands before the value.
+    pub(super) fn walk(&mut self, show: &mut impl FnMut(usize, Text<'j>, Self)) -> Result<(), Malformed> {
         let mut first = true;
         match self.peek() {
             b'"' => self.string().map(drop),
             b'-' | b'0'..=b'9' => self.number().map(drop),
             b'{' => {
+                let object = self.at;
                 self.enter()?;
-                while self.key(&mut first)?.is_some() {
-                    self.skip()?;
+                while let Some(key) = self.key(&mut first)? {
+                    show(object, key, *self);
+                    self.walk(show)?;
                 }
                 Ok(())
             }
             b'[' => {
                 self.enter()?;
                 while self.element(&mut first)? {
-                    self.skip()?;
+                    self.walk(show)?;
                 }
                 Ok(())
             }
             0 if self.at >= self.bytes.len() => Err(self.fail("ends too early")),
             _ => self.word().map(drop),
         }
+    }
+
+    /// Whether the object that has been peeked has no members.
+    pub(super) fn is_empty_object(mut self) -> bool {
+        self.at += 1;
+        self.peek() == b'}'
+    }
+
+    /// How many bytes have been read.
+    pub(super) const fn offset(&self) -> usize {
+        self.at
     }
 }
 

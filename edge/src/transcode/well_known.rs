@@ -2,7 +2,7 @@
 //! Struct, Value, ListValue and Any. Part of the one pass of `encode`.
 
 use super::encode::{Encoder, Step};
-use super::json::Malformed;
+use super::json::{Malformed, Text};
 use super::scalar::{self, Source};
 use super::types::{Form, Kind, MessageId};
 use super::{text, wire};
@@ -21,7 +21,7 @@ pub(super) mod number {
     pub const ANY_VALUE: u32 = 2;
 }
 
-impl Encoder<'_> {
+impl<'a> Encoder<'a> {
     /// Reads a value as a well-known message and appends its contents.
     pub(super) fn well_known(&mut self, id: MessageId, form: Form) -> Result<(), Malformed> {
         match form {
@@ -136,29 +136,23 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// `{"@type": url, ...}`. The type may stand anywhere in the object, so the object is stepped over once to find it.
+    /// `{"@type": url, ...}`. The type may stand anywhere in the object, so it is looked for before the object is read.
     fn any(&mut self) -> Result<(), Malformed> {
         if self.reader.peek() != b'{' {
             return self.mismatch(scalar::expected(Form::Any));
         }
-        let object = self.reader;
-        let (type_url, members) = self.type_url()?;
-        let Some(type_url) = type_url else {
-            // An empty object is an empty Any.
-            if members > 0 {
-                self.violate("must have one @type");
-            }
-            return Ok(());
+        let type_url = match self.type_url()? {
+            (Some(url), 1) => url.as_str(&mut self.scratch).to_owned(),
+            (None, _) if self.reader.is_empty_object() => return self.reader.skip(),
+            _ => return self.mismatch("must have one @type"),
         };
         let name = type_url.rsplit_once('/').map(|(_, name)| name);
         let Some(id) = name.and_then(|name| self.types.find(name)) else {
-            self.violate("has an @type that is not known");
-            return Ok(());
+            return self.mismatch("has an @type that is not known");
         };
         wire::put_bytes(self.out, number::TYPE_URL, type_url.as_bytes());
         wire::put_tag(self.out, number::ANY_VALUE, wire::LEN);
         let length = wire::begin(self.out);
-        self.reader = object;
         // What the object names are not fields of the request message: neither a path nor a mask reaches them.
         self.inside_lists += 1;
         if self.types.message(id).form == Form::Object {
@@ -171,21 +165,30 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// Steps over an object; its one `@type`, and how many members it has.
-    fn type_url(&mut self) -> Result<(Option<String>, usize), Malformed> {
-        let mut found = None;
-        let (mut first, mut members, mut twice) = (true, 0, false);
-        self.reader.enter()?;
-        while let Some(key) = self.reader.key(&mut first)? {
-            members += 1;
-            if key.as_str(&mut self.scratch) == "@type" && self.reader.peek() == b'"' {
-                let url = self.reader.string()?.as_str(&mut self.scratch).to_owned();
-                twice |= found.replace(url).is_some();
-            } else {
-                self.reader.skip()?;
-            }
+    /// The first `@type` of the object at hand, and how many there are. The outermost Any is walked through once for those of all objects in it: walking
+    /// through each Any again would cost its size times its depth.
+    fn type_url(&mut self) -> Result<(Option<Text<'a>>, usize), Malformed> {
+        let start = self.reader.offset();
+        if start >= self.typed_to {
+            self.typed.clear();
+            let (typed, scratch) = (&mut self.typed, &mut self.scratch);
+            let mut object = self.reader;
+            object.walk(&mut |object, key, mut value| {
+                if key.as_str(scratch) == "@type"
+                    && value.peek() == b'"'
+                    && let Ok(url) = value.string()
+                {
+                    typed.push((object, url));
+                }
+            })?;
+            // An object's own may come behind those of the objects in it.
+            typed.sort_by_key(|(object, _)| *object);
+            self.typed_to = object.offset();
         }
-        Ok((found.filter(|_| !twice), members))
+        let first = self.typed.partition_point(|(object, _)| *object < start);
+        let mut own = self.typed[first..].iter().take_while(|(object, _)| *object == start);
+        let url = own.next().map(|(_, url)| *url);
+        Ok((url, own.count() + usize::from(url.is_some())))
     }
 
     /// `{"@type": url, "value": ...}` of a type whose JSON is not an object of its fields.
