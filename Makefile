@@ -55,6 +55,12 @@ bench-edge: bootstrap ## Measure the edge beside Envoy, each on a core of its ow
 	@cargo bench --locked --quiet -p e2e --bench edge --no-run
 	@TOKIO_WORKER_THREADS=1 taskset -c 1 cargo bench --locked --quiet -p e2e --bench edge
 
+# Criterion's table: one row a stage, both ways beside one another.
+.PHONY: bench-transcode
+bench-transcode: bootstrap ## Measure routing and transcoding, stage by stage
+	@cargo bench --locked --quiet -p edge --bench route --bench transcode
+	@scripts/criterion-table $(TARGET)/criterion
+
 .PHONY: fuzz
 fuzz: bootstrap ## Fuzz the edge's readers, FUZZ_SECONDS each (30)
 	@scripts/fuzz
@@ -75,4 +81,4 @@ bootstrap: # Installs what is missing; quick when nothing is
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
