@@ -18,6 +18,7 @@ mod keys;
 mod multipart;
 mod print;
 mod print_known;
+mod print_map;
 mod problem;
 mod scalar;
 mod select;

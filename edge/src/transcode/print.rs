@@ -1,8 +1,9 @@
 //! Wire bytes to JSON in one pass over each message: its records are noted where they stand, then printed in the order of
 //! declaration, whatever order the upstream wrote them in. The last of several values of a singular field wins and the parts
-//! of a split message are joined, as the wire format demands. `print_known` has the well-known types.
+//! of a split message are joined, as the wire format demands. `print_map` has maps, `print_known` the well-known types.
 
 use super::json::put_string;
+use super::print_map::Key;
 use super::select::Selection;
 use super::types::{Field, FieldId, Form, Kind, Message, MessageId, Shape, Types};
 use super::wire::{self, Reader};
@@ -23,36 +24,28 @@ pub(super) struct Printer<'a> {
     habits: Habits,
     pub(super) out: &'a mut Vec<u8>,
     /// For each field of each open message its first and last record, then for each of its oneofs the member that is set.
-    heads: Vec<Head>,
-    records: Vec<Record>,
+    pub(super) heads: Vec<Head>,
+    pub(super) records: Vec<Record>,
     /// For each entry of each open map: where its key stands in `out`.
-    keys: Vec<Key>,
+    pub(super) keys: Vec<Key>,
     depth: usize,
     /// What is wanted of the message that comes next, and of no other.
     selection: Option<&'a Selection>,
 }
 
 #[derive(Clone, Copy)]
-struct Head {
-    first: u32,
+pub(super) struct Head {
+    pub(super) first: u32,
     last: u32,
 }
 
 /// An occurrence of a field in the message's bytes.
 #[derive(Clone, Copy)]
-struct Record {
+pub(super) struct Record {
     start: u32,
     end: u32,
     wire_type: u8,
-    next: u32,
-}
-
-/// Where the key of a map's entry is printed.
-struct Key {
-    start: usize,
-    end: usize,
-    /// Whether a later entry has the same.
-    overruled: bool,
+    pub(super) next: u32,
 }
 
 /// A state of the pass to fall back to.
@@ -65,7 +58,7 @@ pub(super) struct Mark {
     depth: usize,
 }
 
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 const ABSENT: Head = Head { first: NONE, last: NONE };
 
 impl<'a> Printer<'a> {
@@ -188,7 +181,7 @@ impl<'a> Printer<'a> {
     }
 
     /// Notes where each known field's records stand.
-    fn note(&mut self, plan: &Message, bytes: &[u8]) -> Result<(), ResponseError> {
+    pub(super) fn note(&mut self, plan: &Message, bytes: &[u8]) -> Result<(), ResponseError> {
         let heads = self.heads.len();
         let oneofs = heads + plan.fields.len();
         self.heads.resize(oneofs + plan.oneofs, ABSENT);
@@ -230,7 +223,7 @@ impl<'a> Printer<'a> {
         head.last = place;
     }
 
-    fn field(&mut self, field: &Field, head: Head, bytes: &[u8]) -> Result<(), ResponseError> {
+    pub(super) fn field(&mut self, field: &Field, head: Head, bytes: &[u8]) -> Result<(), ResponseError> {
         match field.shape {
             Shape::Singular => match field.kind.message() {
                 Some(id) if head.first != head.last => {
@@ -291,93 +284,6 @@ impl<'a> Printer<'a> {
         if !std::mem::take(first) {
             self.out.push(b',');
         }
-    }
-
-    fn map_entries(&mut self, field: &Field, head: Head, bytes: &[u8]) -> Result<(), ResponseError> {
-        let Kind::Message(entry) = field.kind else { return Err(ResponseError::Malformed) };
-        let plan = self.types.message(entry);
-        let mut next = head.first;
-        let (mut first, outer) = (true, self.keys.len());
-        while next != NONE {
-            let record = self.records[next as usize];
-            next = record.next;
-            let entry = len_delimited(record, bytes)?;
-            let (heads, records) = (self.heads.len(), self.records.len());
-            self.note(plan, entry)?;
-            let (key, value) = (self.heads[heads], self.heads[heads + 1]);
-            self.comma(&mut first);
-            let start = self.out.len();
-            self.map_key(plan.field(0), key, entry)?;
-            self.note_key(start);
-            self.out.push(b':');
-            match (value.first, plan.field(1).kind) {
-                (NONE, Kind::Message(id)) => self.message(id, &[])?,
-                (NONE, _) => self.default(plan.field(1)),
-                _ => self.field(plan.field(1), value, entry)?,
-            }
-            self.heads.truncate(heads);
-            self.records.truncate(records);
-        }
-        self.drop_overruled(outer);
-        Ok(())
-    }
-
-    /// Notes that a map's key has been printed, and nothing behind it.
-    pub(super) fn note_key(&mut self, start: usize) {
-        self.keys.push(Key { start, end: self.out.len(), overruled: false });
-    }
-
-    /// How many keys are noted: those of the map to come begin there.
-    pub(super) fn keys(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// Ends a map that has just been printed, its brace apart. On the wire the last of several entries with one key wins; JSON
-    /// must not have a key twice.
-    pub(super) fn drop_overruled(&mut self, outer: usize) {
-        let (keys, out) = (&mut self.keys[outer..], &mut *self.out);
-        keys.sort_unstable_by(|a, b| {
-            out[a.start..a.end].cmp(&out[b.start..b.end]).then(a.start.cmp(&b.start))
-        });
-        let mut any = false;
-        for index in 1..keys.len() {
-            let (one, other) = (&keys[index - 1], &keys[index]);
-            let same = out[one.start..one.end] == out[other.start..other.end];
-            keys[index - 1].overruled = same;
-            any |= same;
-        }
-        if any {
-            keys.sort_unstable_by_key(|key| key.start);
-            let (end, mut to) = (out.len(), keys[0].start);
-            for index in 0..keys.len() {
-                let start = keys[index].start;
-                // Each entry takes its comma along; behind the last there is none, and it stays.
-                let next = keys.get(index + 1).map_or(end, |key| key.start);
-                if !keys[index].overruled {
-                    out.copy_within(start..next, to);
-                    to += next - start;
-                }
-            }
-            out.truncate(to);
-        }
-        self.keys.truncate(outer);
-    }
-
-    /// Keys are strings in JSON, whatever they are on the wire.
-    fn map_key(&mut self, field: &Field, head: Head, entry: &[u8]) -> Result<(), ResponseError> {
-        let start = self.out.len();
-        self.out.push(b'"');
-        if head.first == NONE {
-            self.default(field)
-        } else {
-            self.field(field, head, entry)?
-        }
-        if self.out[start + 1] == b'"' {
-            self.out.remove(start);
-        } else {
-            self.out.push(b'"');
-        }
-        Ok(())
     }
 
     /// Prints the value of a record.
@@ -457,7 +363,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn default(&mut self, field: &Field) {
+    pub(super) fn default(&mut self, field: &Field) {
         let text: &[u8] = match (field.shape, field.kind) {
             (Shape::Repeated { .. }, _) => b"[]",
             (Shape::Map, _) | (_, Kind::Message(_)) => b"{}",
@@ -484,7 +390,7 @@ fn has_default(field: &Field) -> bool {
     field.shape != Shape::Singular || !field.presence
 }
 
-fn len_delimited(record: Record, bytes: &[u8]) -> Result<&[u8], ResponseError> {
+pub(super) fn len_delimited(record: Record, bytes: &[u8]) -> Result<&[u8], ResponseError> {
     if record.wire_type != wire::LEN {
         return Err(ResponseError::Malformed);
     }
