@@ -7,7 +7,7 @@ use super::print_map::Key;
 use super::select::Selection;
 use super::types::{Field, FieldId, Form, Kind, Message, MessageId, Shape, Types};
 use super::wire::{self, Reader};
-use super::{DEPTH_MAX, ResponseError};
+use super::{DEPTH_MAX, ResponseError, scalar};
 
 /// What is printed beyond what proto3 JSON demands.
 #[derive(Clone, Copy, Debug, Default)]
@@ -155,7 +155,12 @@ impl<'a> Printer<'a> {
         first: &mut bool,
     ) -> Result<(), ResponseError> {
         let absent = head.first == NONE;
-        if absent && !(self.habits.defaults && has_default(field)) {
+        let shown = if absent {
+            self.habits.defaults && has_default(field)
+        } else {
+            self.habits.defaults || !self.is_default(field, head, bytes)
+        };
+        if !shown {
             return Ok(());
         }
         self.comma(first);
@@ -178,6 +183,34 @@ impl<'a> Printer<'a> {
             return Ok(());
         }
         self.field(plan.field(place), head, bytes)
+    }
+
+    /// Whether what a field's records say is what their absence says: an upstream may write defaults out. What is not of the
+    /// field's type is none, for whoever prints it to refuse.
+    fn is_default(&self, field: &Field, head: Head, bytes: &[u8]) -> bool {
+        let record = self.records[head.last as usize];
+        let mut reader = Reader::at(bytes, record.start as usize);
+        match (field.shape, field.kind) {
+            (Shape::Repeated { .. }, kind) if kind.wire_type() != wire::LEN => {
+                let mut records = std::iter::successors(Some(head.first), |at| {
+                    Some(self.records[*at as usize].next).filter(|next| *next != NONE)
+                });
+                records.all(|at| len_delimited(self.records[at as usize], bytes).is_ok_and(<[u8]>::is_empty))
+            }
+            (Shape::Repeated { .. } | Shape::Map, _) => false,
+            (Shape::Singular, kind) if field.presence || record.wire_type != kind.wire_type() => false,
+            (Shape::Singular, Kind::Enum(id)) if self.types.enumeration(id).is_null_value => true,
+            (Shape::Singular, Kind::Int32 | Kind::Uint32 | Kind::Sint32 | Kind::Enum(_)) => {
+                reader.varint().is_ok_and(|value| value as u32 == 0)
+            }
+            (Shape::Singular, kind) if kind.wire_type() == wire::VARINT => {
+                reader.varint().is_ok_and(|value| value == 0)
+            }
+            (Shape::Singular, kind) if kind.wire_type() == wire::LEN => {
+                reader.len_delimited().is_ok_and(<[u8]>::is_empty)
+            }
+            (Shape::Singular, _) => scalar::is_default(&bytes[record.start as usize..record.end as usize]),
+        }
     }
 
     /// Notes where each known field's records stand.
@@ -303,7 +336,8 @@ impl<'a> Printer<'a> {
             Kind::Double => self.double(f64::from_bits(reader.fixed64()?)),
             Kind::Float => self.float(f32::from_bits(reader.fixed32()?)),
             Kind::Int32 => self.number(reader.varint()? as i32),
-            Kind::Sint32 => self.number(wire::unzigzag(reader.varint()?) as i32),
+            // The upper half is cut off before the sign is unfolded, as in every reader of the format.
+            Kind::Sint32 => self.number(wire::unzigzag(u64::from(reader.varint()? as u32)) as i32),
             Kind::Uint32 => self.number(reader.varint()? as u32),
             Kind::Fixed32 => self.number(reader.fixed32()?),
             Kind::Sfixed32 => self.number(reader.fixed32()? as i32),
