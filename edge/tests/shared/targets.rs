@@ -65,7 +65,8 @@ fn round_trip(wire: &[u8]) {
     let again = read(&json).expect("what was printed reads");
     let json_again = print(&again).expect("what was read again prints");
     assert_eq!(text(&json), text(&json_again));
-    assert_eq!(reflected(wire), reflected(&again));
+    let one = reflected(wire).expect("what was read is well formed");
+    assert_eq!(one, reflected(&again).expect("what was read again is well formed"));
 }
 
 /// The message that a body is.
@@ -83,10 +84,11 @@ pub fn print(wire: &[u8]) -> Result<Vec<u8>, ResponseError> {
     Ok(json)
 }
 
-/// As prost-reflect understands a message. By way of JSON, so that NaN equals itself and maps have no order.
-fn reflected(wire: &[u8]) -> Value {
-    let message = DynamicMessage::decode(plans().everything.clone(), wire).expect("well formed");
-    serde_json::to_value(&message).expect("prost-reflect prints it too")
+/// As prost-reflect understands a message, if it does. By way of JSON, so that NaN equals itself and maps have no order, and of
+/// text, so that both sides of a comparison go through the same reader of numbers.
+fn reflected(wire: &[u8]) -> Option<Value> {
+    let message = DynamicMessage::decode(plans().everything.clone(), wire).ok()?;
+    serde_json::from_slice(&serde_json::to_vec(&message).ok()?).ok()
 }
 
 fn text(json: &[u8]) -> Cow<'_, str> {
@@ -104,7 +106,16 @@ pub fn json(input: &[u8]) {
 /// A message becomes JSON that serde_json reads and our reader takes, but for what has no way back.
 pub fn wire(input: &[u8]) {
     let Ok(json) = print(input) else { return };
-    serde_json::from_slice::<Value>(&json).expect("what is printed is JSON");
+    let printed: Value = serde_json::from_slice(&json).expect("what is printed is JSON");
+    let has_any = text(&json).contains("\"@type\":");
+    // prost-reflect prints a wrapped infinity as null.
+    let finite = ["Infinity", "NaN"].iter().all(|name| !text(&json).contains(name));
+    if !has_any
+        && finite
+        && let Some(reflected) = reflected(input)
+    {
+        assert_eq!(printed, reflected);
+    }
     match read(&json) {
         Ok(wire) => {
             assert_eq!(text(&json), text(&print(&wire).expect("what was read prints")));
@@ -112,7 +123,7 @@ pub fn wire(input: &[u8]) {
         // A Struct has three messages on the wire for each container of its JSON, so the wire's bound comes first.
         Err(RequestError::MalformedJson { reason: "nested too deep", .. }) => {}
         // An Any of an unknown type, or one that is broken, is printed as base64 that means nothing to the reader.
-        Err(RequestError::Invalid { .. }) if text(&json).contains("\"@type\":") => {}
+        Err(RequestError::Invalid { .. }) if has_any => {}
         Err(error) => panic!("{error:?} of {}", text(&json)),
     }
 }
