@@ -97,7 +97,12 @@ fn enum_number(plan: &Enum, habits: Habits, source: Source, value: &str) -> Resu
             plan.number(value, habits.case_insensitive_enums).or_else(|| number(text::decimal(value)))
         }
     };
-    found.ok_or("must be the name or number of an enum value")
+    let number = found.ok_or("must be the name or number of an enum value")?;
+    if plan.is_null_value && number != 0 {
+        // Enums are open, this one is not: whatever its number, it would come back as null.
+        return Err("must be null");
+    }
+    Ok(number)
 }
 
 /// Appends the contents of a well-known message whose JSON form is a string or a scalar; `Err` too for those that have none.
