@@ -1,5 +1,7 @@
 //! Wire bytes to JSON for the types whose JSON is not an object of their fields. Part of the one pass of `print`.
 
+use std::borrow::Cow;
+
 use super::json::put_string;
 use super::print::{Printer, put_base64};
 use super::types::{Form, MessageId};
@@ -78,7 +80,7 @@ impl Printer<'_> {
             put_string(self.out, std::str::from_utf8(key).map_err(|_| ResponseError::Malformed)?);
             self.note_key(start);
             self.out.push(b':');
-            self.json_value(wire::last_bytes(entry, 2)?.unwrap_or_default())
+            self.json_value(&wire::joined_bytes(entry, 2)?)
         })?;
         self.drop_overruled(outer);
         self.leave(b'}');
@@ -102,9 +104,20 @@ impl Printer<'_> {
 
     /// A `google.protobuf.Value`; one without a kind is null.
     fn json_value(&mut self, bytes: &[u8]) -> Result<(), ResponseError> {
-        let mut last = None;
+        let mut last: Option<(u32, u8, Reader<'_>)> = None;
+        let mut joined = Cow::Borrowed(&[][..]);
         for_each(bytes, |number, wire_type, reader| {
-            last = Some((number, wire_type, *reader));
+            if matches!(number, number::NULL..=number::LIST) {
+                // A list or an object in parts is whole only with those before it, unless another kind came between.
+                if last.is_none_or(|(before, ..)| before != number) {
+                    joined = Cow::Borrowed(&[]);
+                }
+                if matches!((number, wire_type), (number::STRUCT | number::LIST, wire::LEN)) {
+                    let mut part = *reader;
+                    wire::join(&mut joined, part.len_delimited()?);
+                }
+                last = Some((number, wire_type, *reader));
+            }
             reader.skip(number, wire_type)
         })?;
         match last {
@@ -122,8 +135,8 @@ impl Printer<'_> {
                 let word: &[u8] = if reader.varint()? == 0 { b"false" } else { b"true" };
                 self.out.extend_from_slice(word);
             }
-            Some((number::STRUCT, wire::LEN, mut reader)) => self.structure(reader.len_delimited()?)?,
-            Some((number::LIST, wire::LEN, mut reader)) => self.list_value(reader.len_delimited()?)?,
+            Some((number::STRUCT, wire::LEN, _)) => self.structure(&joined)?,
+            Some((number::LIST, wire::LEN, _)) => self.list_value(&joined)?,
             Some((number::NULL, _, _)) | None => self.out.extend_from_slice(b"null"),
             Some(_) => return Err(ResponseError::Malformed),
         }

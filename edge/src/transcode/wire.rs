@@ -1,6 +1,8 @@
 //! The protobuf wire format, to the extent transcoding needs it: varints, tags, lengths that are patched in once known, and a
 //! reader that never panics on what an upstream sends.
 
+use std::borrow::Cow;
+
 use super::ResponseError;
 
 /// Wire types, as in the low three bits of a tag.
@@ -189,6 +191,28 @@ pub(super) fn last_bytes(message: &[u8], wanted: u32) -> Result<Option<&[u8]>, R
         }
     }
     Ok(found)
+}
+
+/// The parts of a message in a field as one: merging messages is concatenating their bytes. Copies only what is split.
+pub(super) fn joined_bytes(message: &[u8], wanted: u32) -> Result<Cow<'_, [u8]>, ResponseError> {
+    let mut reader = Reader::new(message);
+    let mut joined = Cow::Borrowed(&[][..]);
+    while !reader.is_empty() {
+        match reader.tag()? {
+            (number, LEN) if number == wanted => join(&mut joined, reader.len_delimited()?),
+            (number, wire_type) => reader.skip(number, wire_type)?,
+        }
+    }
+    Ok(joined)
+}
+
+/// Adds another part to those of a message.
+pub(super) fn join<'m>(joined: &mut Cow<'m, [u8]>, part: &'m [u8]) {
+    if joined.is_empty() {
+        *joined = Cow::Borrowed(part);
+    } else {
+        joined.to_mut().extend_from_slice(part);
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use edge::route::{self, Router, Segment, Template, Variables};
 use edge::transcode::{
     self, Binding, Looks, Marks, RequestError, ResponseError, RestRequest, Source, Splitter, Types,
 };
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use prost_reflect::prost::encoding::{self, DecodeContext, WireType};
+use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::Value;
 
 use crate::cases;
@@ -91,6 +92,38 @@ fn reflected(wire: &[u8]) -> Option<Value> {
     serde_json::from_slice(&serde_json::to_vec(&message).ok()?).ok()
 }
 
+/// Nothing if an entry of a map has another wire type than entries have: prost-reflect takes it for one, we do not.
+fn has_sound_maps(descriptor: &MessageDescriptor, mut wire: &[u8]) -> Option<()> {
+    while !wire.is_empty() {
+        let (number, wire_type) = encoding::decode_key(&mut wire).ok()?;
+        let field = descriptor.get_field(number);
+        let is_map = field.as_ref().is_some_and(FieldDescriptor::is_map);
+        match field.map(|field| field.kind()) {
+            Some(Kind::Message(inner)) if wire_type == WireType::LengthDelimited => {
+                let length = usize::try_from(encoding::decode_varint(&mut wire).ok()?).ok()?;
+                let (value, rest) = wire.split_at_checked(length)?;
+                has_sound_maps(&inner, value)?;
+                wire = rest;
+            }
+            _ if is_map => return None,
+            _ => encoding::skip_field(wire_type, number, &mut wire, DecodeContext::default()).ok()?,
+        }
+    }
+    Some(())
+}
+
+/// Without the members that a NullValue is: one that is not zero is null to prost-reflect, and absent to us as a null is.
+fn without_nul(json: Value) -> Value {
+    match json {
+        Value::Object(members) => {
+            let kept = members.into_iter().filter(|(key, value)| key != "nul" || !value.is_null());
+            Value::Object(kept.map(|(key, value)| (key, without_nul(value))).collect())
+        }
+        Value::Array(elements) => elements.into_iter().map(without_nul).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => json,
+    }
+}
+
 fn text(json: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(json)
 }
@@ -108,13 +141,14 @@ pub fn wire(input: &[u8]) {
     let Ok(json) = print(input) else { return };
     let printed: Value = serde_json::from_slice(&json).expect("what is printed is JSON");
     let has_any = text(&json).contains("\"@type\":");
-    // prost-reflect prints a wrapped infinity as null.
-    let finite = ["Infinity", "NaN"].iter().all(|name| !text(&json).contains(name));
+    // prost-reflect prints a wrapped infinity as null, and takes the negative zero for the default.
+    let plain = ["Infinity", "NaN", "-0.0"].iter().all(|number| !text(&json).contains(number));
     if !has_any
-        && finite
+        && plain
+        && has_sound_maps(&plans().everything, input).is_some()
         && let Some(reflected) = reflected(input)
     {
-        assert_eq!(printed, reflected);
+        assert_eq!(without_nul(printed), without_nul(reflected));
     }
     match read(&json) {
         Ok(wire) => {
