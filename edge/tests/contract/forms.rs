@@ -139,7 +139,7 @@ fn names_lead_where_json_keys_would() {
         ("account.account.limit".into(), "is not a known field".into())
     );
     let parent = "parent.".repeat(1 << 20);
-    assert_eq!(forms.refused("Create", URLENCODED, &format!("{parent}limit=1")).1, "is not a known field");
+    assert_eq!(forms.refused("Create", URLENCODED, &format!("{parent}limit=1")).1, "is nested too deep");
     for (fields, field, description) in [
         ("what=1", "account.what", "is not a known field"),
         ("limit=many", "account.limit", "must be an integer"),

@@ -48,7 +48,9 @@ pub fn plans() -> &'static Plans {
                 marks: Marks::default(),
                 ignore_unknown_fields: false,
             };
-            Binding::compile(types.clone(), Arc::new(transcode::Options::default()), &source).unwrap()
+            // How many elements there may be is tested elsewhere; here it would hide what many of them cost.
+            let options = transcode::Options { elements_max: usize::MAX, ..transcode::Options::default() };
+            Binding::compile(types.clone(), Arc::new(options), &source).unwrap()
         };
         Plans {
             everything: pool.get_message_by_name(EVERYTHING).unwrap(),
@@ -179,7 +181,10 @@ pub fn query(input: &[u8]) {
         content_type: Some("application/x-www-form-urlencoded"),
         ..RestRequest::new(&nothing)
     };
-    assert_eq!(unbound, encode(&plans.whole, form), "a form is a query");
+    // A refusal has other words for either, and a form selects nothing of the answer.
+    if !query.contains("fields") && !query.contains('%') {
+        assert_eq!(unbound.as_ref().ok(), encode(&plans.whole, form).as_ref().ok(), "a form is a query");
+    }
     let variables = Variables(vec![variable.into()]);
     let bound = encode(&plans.unbound, RestRequest { query: Some(query), ..RestRequest::new(&variables) });
     let beside = RestRequest { query: Some(query), body: body.as_bytes(), ..RestRequest::new(&nothing) };
