@@ -23,8 +23,6 @@ pub(super) struct Binder<'a> {
     pub(super) named: Option<Vec<String>>,
     /// A record under construction.
     record: Vec<u8>,
-    /// Parameters of these names are not the request's.
-    pub(super) selectors: &'static [&'static str],
     /// A field of the root that a header has given and that the query is not asked about.
     pub(super) settled: Option<FieldId>,
     /// How many more elements the JSON among the values may have.
@@ -47,6 +45,8 @@ pub(super) struct Scope<'a> {
     /// Where in the message they begin.
     pub(super) base: &'a [FieldId],
     pub(super) closed: Closed<'a>,
+    /// Names that are not the request's.
+    pub(super) selectors: &'a [&'a str],
     /// Names that never bind.
     pub(super) ignored: &'a [String],
     /// Whether names that are no field's are skipped.
@@ -69,7 +69,6 @@ impl<'a> Binder<'a> {
             violations: Vec::new(),
             named: None,
             record: Vec::new(),
-            selectors: &[],
             settled: None,
             elements_left: elements_max,
         }
@@ -123,16 +122,13 @@ impl<'a> Binder<'a> {
                 self.violate(key, "has a broken escape");
                 continue;
             };
-            let selects = scope.giver == Giver::Query && self.selectors.contains(&&*key);
-            if !selects {
-                self.text(&key, &value, scope, out);
-            }
+            self.text(&key, &value, scope, out);
         }
     }
 
     /// Binds one text by its name.
     pub(super) fn text(&mut self, key: &str, value: &str, scope: &Scope<'_>, out: &mut Vec<u8>) {
-        if scope.ignored.iter().any(|ignored| ignored == key) {
+        if scope.selectors.contains(&key) || scope.ignored.iter().any(|ignored| ignored == key) {
             return;
         }
         let reach = || resolve(self.types, self.root, scope.base, key);

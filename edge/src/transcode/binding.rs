@@ -213,10 +213,10 @@ impl Binding {
                 giver: Giver::Query,
                 base: &[],
                 closed,
+                selectors: self.selectors,
                 ignored: &self.options.ignored_query,
                 ignore_unknown: self.options.ignore_unknown_query,
             };
-            binder.selectors = self.selectors;
             binder.pairs(query, self.options.query_plus_is_space, &scope, out);
         }
     }

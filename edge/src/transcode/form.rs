@@ -131,6 +131,7 @@ impl Binding {
             giver: Giver::Form,
             base,
             closed,
+            selectors: &[],
             ignored: &self.options.ignored_query,
             ignore_unknown: self.options.ignore_unknown_query || self.ignore_unknown_fields,
         };

@@ -129,7 +129,14 @@ async fn a_dialogue_carries_one_message_a_frame() {
     chat.say("").await;
     assert_eq!(chat.end().await.0, 1000);
 
-    world.until("all is written down", || world.access_log().len() == 4).await;
+    // The part that is asked for, of each message.
+    let mut chat = Dialogue::open(&world, "/v1/notes:chat?$fields=size").await;
+    chat.say(r#"{"noteId": "a", "size": 1}"#).await;
+    assert_eq!(chat.hear().await, json!({"size": "1"}));
+    chat.say("").await;
+    assert_eq!(chat.end().await.0, 1000);
+
+    world.until("all is written down", || world.access_log().len() == 5).await;
     let line = &world.access_log()[0];
     let told = (&line["status"], &line["code"], &line["rpc"], &line["route"]);
     let expect = (&json!(101), &json!("OK"), &json!("echo.v1.EchoService/Chat"), &json!("/v1/notes:chat"));
