@@ -38,11 +38,9 @@ fn message() -> Vec<u8> {
 
 fn selected(contract: &Contract, query: &str) -> Result<Value, Vec<(String, String)>> {
     let binding = contract.route(&http::Method::GET, "/v1/e").unwrap().binding;
-    let selection = binding.selection(Some(query)).map_err(|error| match error {
-        RequestError::Invalid { violations } => {
-            violations.into_iter().map(|violation| (violation.field, violation.description)).collect()
-        }
-        other => vec![("-".to_owned(), other.to_string())],
+    let selection = binding.selection(Some(query)).map_err(|error| {
+        let RequestError::Invalid { violations } = error else { panic!("{error}") };
+        violations.into_iter().map(|violation| (violation.field, violation.description)).collect::<Vec<_>>()
     })?;
     let mut json = Vec::new();
     binding.decode_selected(&message(), selection.as_ref(), &mut json).unwrap();
