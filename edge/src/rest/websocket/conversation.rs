@@ -142,7 +142,7 @@ impl<'a, 's> Conversation<'a, 's> {
             && let Some(message) = answer.take()?
         {
             let mut json = Vec::with_capacity(128 + message.len() * 3);
-            self.target.binding.decode_response(&message, &mut json).map_err(Error::from)?;
+            self.target.decode(&message, &mut json)?;
             self.socket.frames.send(json);
             took = true;
         }
