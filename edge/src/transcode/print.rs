@@ -189,6 +189,14 @@ impl<'a> Printer<'a> {
     /// field's type is none, for whoever prints it to refuse.
     fn is_default(&self, field: &Field, head: Head, bytes: &[u8]) -> bool {
         let record = self.records[head.last as usize];
+        // Nearly every value that is written out tells by its first byte: no varint, length or fixed number is zero whose low
+        // seven bits are not.
+        if field.shape == Shape::Singular
+            && bytes.get(record.start as usize).is_some_and(|first| first & 0x7f != 0)
+            && !self.types.takes_null(field.kind)
+        {
+            return false;
+        }
         let mut reader = Reader::at(bytes, record.start as usize);
         match (field.shape, field.kind) {
             (Shape::Repeated { .. }, kind) if kind.wire_type() != wire::LEN => {

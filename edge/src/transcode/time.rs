@@ -62,15 +62,23 @@ pub(super) fn put_timestamp(seconds: i64, nanos: i64, out: &mut Vec<u8>) -> bool
         return false;
     }
     let (year, month, day) = civil_from_days(seconds.div_euclid(86_400));
-    let rest = seconds.rem_euclid(86_400);
-    out.push(b'"');
-    put_digits(year, 4, out);
-    for (separator, value) in
-        [(b'-', month), (b'-', day), (b'T', rest / 3600), (b':', rest / 60 % 60), (b':', rest % 60)]
-    {
-        out.push(separator);
-        put_digits(value, 2, out);
+    // All parts are small from here on: lists are full of timestamps, and narrow divisions cost a fraction of wide ones.
+    let rest = seconds.rem_euclid(86_400) as u32;
+    let mut text = *b"\"0000-00-00T00:00:00";
+    let parts = [
+        (1, year as u32 / 100),
+        (3, year as u32 % 100),
+        (6, month as u32),
+        (9, day as u32),
+        (12, rest / 3600),
+        (15, rest / 60 % 60),
+        (18, rest % 60),
+    ];
+    for (at, value) in parts {
+        text[at] = b'0' + (value / 10) as u8;
+        text[at + 1] = b'0' + (value % 10) as u8;
     }
+    out.extend_from_slice(&text);
     put_fraction(nanos, out);
     out.extend_from_slice(b"Z\"");
     true
@@ -117,24 +125,19 @@ pub(super) fn put_duration(seconds: i64, nanos: i64, out: &mut Vec<u8>) -> bool 
 
 /// Nothing, or three, six or nine digits behind a point.
 fn put_fraction(nanos: i64, out: &mut Vec<u8>) {
-    let (value, digits) = match nanos {
+    let mut rest = nanos as u32;
+    let digits = match rest {
         0 => return,
-        _ if nanos % 1_000_000 == 0 => (nanos / 1_000_000, 3),
-        _ if nanos % 1_000 == 0 => (nanos / 1_000, 6),
-        _ => (nanos, 9),
+        _ if rest.is_multiple_of(1_000_000) => 3,
+        _ if rest.is_multiple_of(1_000) => 6,
+        _ => 9,
     };
-    out.push(b'.');
-    put_digits(value, digits, out);
-}
-
-fn put_digits(value: i64, digits: usize, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + digits, b'0');
-    let mut rest = value;
-    for digit in out[start..].iter_mut().rev() {
+    let mut text = *b".000000000";
+    for digit in text[1..].iter_mut().rev() {
         *digit = b'0' + (rest % 10) as u8;
         rest /= 10;
     }
+    out.extend_from_slice(&text[..=digits]);
 }
 
 fn days_in_month(year: i64, month: i64) -> Option<i64> {
