@@ -9,6 +9,7 @@ mod bearer;
 mod claims;
 mod config;
 mod jws;
+mod memory;
 mod mesh;
 mod peer;
 mod refusal;
@@ -27,6 +28,7 @@ use crate::policy::Listener;
 use tokens::Tokens;
 
 pub use config::{Config, ConfigError};
+pub use memory::Memory;
 pub use peer::{PeerCertificate, Unreadable};
 pub use refusal::{Cause, CertificateCause, Refusal};
 
@@ -79,17 +81,18 @@ impl Authenticator {
     }
 
     /// Believes or refuses the credentials of one request. Waits only for an issuer's keys, and only when a token names a key
-    /// nobody has seen.
+    /// nobody has seen. `memory` is the connection's.
     pub async fn authenticate(
         &self,
         listener: Listener,
         peer: Option<&PeerCertificate>,
+        memory: &Memory,
         headers: &HeaderMap,
         now: SystemTime,
     ) -> Result<Authenticated, Refusal> {
         match listener {
-            Listener::Public => self.person(peer, headers, now).await,
-            Listener::Partner => self.partner(peer, headers, now).await,
+            Listener::Public => self.person(peer, memory, headers, now).await,
+            Listener::Partner => self.partner(peer, memory, headers, now).await,
             Listener::Mesh => mesh::authenticate(&self.trust_domain, peer, headers, now),
         }
     }
@@ -97,11 +100,13 @@ impl Authenticator {
     async fn person(
         &self,
         peer: Option<&PeerCertificate>,
+        memory: &Memory,
         headers: &HeaderMap,
         now: SystemTime,
     ) -> Result<Authenticated, Refusal> {
-        let Some(token) = bearer::token(headers)? else { return Ok(self.anonymous.clone()) };
-        let token = self.tokens.verify(token, now).await?;
+        let Some(token) = self.tokens.of(headers, memory, now).await? else {
+            return Ok(self.anonymous.clone());
+        };
         // A bound token works with its certificate only, wherever it is shown, and no longer than that is valid.
         let proven = peer.filter(|peer| peer.is_valid(now)).map(|peer| peer.sha256);
         if token.bound_to.is_some_and(|bound_to| proven != Some(bound_to)) {
@@ -113,15 +118,13 @@ impl Authenticator {
     async fn partner(
         &self,
         peer: Option<&PeerCertificate>,
+        memory: &Memory,
         headers: &HeaderMap,
         now: SystemTime,
     ) -> Result<Authenticated, Refusal> {
         let peer = peer.ok_or(Refusal::CertificateRequired)?;
         let id = self.partners.get(peer.name(now)?).ok_or(CertificateCause::Name)?;
-        let token = match bearer::token(headers)? {
-            Some(token) => Some(self.tokens.verify(token, now).await?),
-            None => None,
-        };
+        let token = self.tokens.of(headers, memory, now).await?;
         // RFC 8705 section 3: a partner's token must be bound, and to this certificate; a stolen one is of no use.
         if token.as_ref().is_some_and(|token| token.bound_to != Some(peer.sha256)) {
             return Err(Cause::Binding.into());

@@ -22,6 +22,8 @@ pub enum Error {
     UnknownMethod,
     #[error("the path does not answer to this verb")]
     MethodNotAllowed { allow: String },
+    #[error("the request cannot be read as HTTP")]
+    MalformedRequest,
     #[error("the path is malformed")]
     MalformedPath,
     #[error("the path is too long")]
@@ -125,6 +127,7 @@ impl Failure for Error {
             Self::UpstreamStatus { status } => vec![("http_status", status.to_string())],
             Self::UnknownPath
             | Self::UnknownMethod
+            | Self::MalformedRequest
             | Self::MalformedPath
             | Self::PathTooLong
             | Self::UnsupportedMediaType
@@ -201,6 +204,7 @@ impl Error {
             Self::MethodNotAllowed { .. } => {
                 Row::of(Kind::Invalid, "METHOD_NOT_ALLOWED").code(Code::Unimplemented).http(405)
             }
+            Self::MalformedRequest => Row::of(Kind::Invalid, "MALFORMED_REQUEST"),
             Self::MalformedPath => Row::of(Kind::Invalid, "MALFORMED_PATH"),
             Self::PathTooLong => Row::of(Kind::Invalid, "PATH_TOO_LONG").http(414),
             Self::HeadersTooLarge { .. } => Row::of(Kind::Exhausted, "HEADERS_TOO_LARGE").http(431),

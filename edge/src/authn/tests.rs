@@ -75,7 +75,9 @@ impl Scene {
     }
 
     async fn public(&self, token: &str) -> Result<Authenticated, Refusal> {
-        self.authenticator.authenticate(Listener::Public, None, &bearer(token), instant()).await
+        self.authenticator
+            .authenticate(Listener::Public, None, &Memory::default(), &bearer(token), instant())
+            .await
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chassis::call::{Caller, Principal};
 use chassis::drain::Drain;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use moka::Expiry;
 use moka::sync::Cache;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -14,9 +16,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
 use super::Authenticated;
+use super::bearer;
 use super::claims::Rules;
 use super::config::{Config, ConfigError};
 use super::jws::Jws;
+use super::memory::Memory;
 use super::peer::sha256;
 use super::refusal::{Cause, Refusal};
 use crate::jwks::{self, Algorithm, Found, Keys};
@@ -34,6 +38,7 @@ struct Issuer {
 }
 
 /// A token that holds.
+#[derive(Debug)]
 pub struct Token {
     pub authenticated: Authenticated,
     /// The only certificate it may come with.
@@ -97,12 +102,34 @@ impl Tokens {
         Ok(Self { issuers, verified, counts: Counts::register(metrics) })
     }
 
+    /// Believes or refuses the token of a request, if it has one.
+    pub async fn of(
+        &self,
+        headers: &HeaderMap,
+        memory: &Memory,
+        now: SystemTime,
+    ) -> Result<Option<Arc<Token>>, Refusal> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        if let (Some(value), None) = (values.next(), values.next())
+            && let Some(token) = memory.recall(value)
+            && self.holds(&token, now)
+        {
+            self.counts.remembered.inc();
+            return Ok(Some(token));
+        }
+        let Some(text) = bearer::token(headers)? else { return Ok(None) };
+        let token = self.verify(text, now).await?;
+        if let Some(value) = headers.get(AUTHORIZATION) {
+            memory.keep(value, &token);
+        }
+        Ok(Some(token))
+    }
+
     /// Believes or refuses a token. Without waiting when it is remembered or its key is known.
     pub async fn verify(&self, token: &str, now: SystemTime) -> Result<Arc<Token>, Refusal> {
         let hash = sha256(token.as_bytes());
         if let Some(token) = self.verified.get(&hash)
-            && token.expires_at > now
-            && self.issuers[token.issuer].keys.current().generation == token.generation
+            && self.holds(&token, now)
         {
             self.counts.remembered.inc();
             return Ok(token);
@@ -120,6 +147,11 @@ impl Tokens {
                 Err(refusal)
             }
         }
+    }
+
+    /// Whether a token that was verified once is still good: it has not expired, and its issuer's keys are the same.
+    fn holds(&self, token: &Token, now: SystemTime) -> bool {
+        token.expires_at > now && self.issuers[token.issuer].keys.current().generation == token.generation
     }
 
     async fn judge(&self, token: &str, now: SystemTime) -> Result<Token, Refusal> {

@@ -16,6 +16,7 @@ fn all() -> Vec<Error> {
         Error::UnknownPath,
         Error::UnknownMethod,
         Error::MethodNotAllowed { allow: "GET".into() },
+        Error::MalformedRequest,
         Error::MalformedPath,
         Error::PathTooLong,
         Error::HeadersTooLarge { bytes_max: 1 },
@@ -57,6 +58,7 @@ const fn varies(error: &Error) -> bool {
         Error::UnknownPath
         | Error::UnknownMethod
         | Error::MethodNotAllowed { .. }
+        | Error::MalformedRequest
         | Error::MalformedPath
         | Error::PathTooLong
         | Error::HeadersTooLarge { .. }

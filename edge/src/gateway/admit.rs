@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use chassis::trace::TraceContext;
-use pingora::proxy::Session;
+use http::HeaderMap;
+use pingora::protocols::http::ServerSession as Session;
 use uuid::Uuid;
 
 use super::{Context, Gateway};
+use crate::authn::{Authenticated, Memory};
 use crate::authz;
 use crate::contract::Method;
 use crate::error::Error;
 use crate::headers;
+use crate::listener::connection::Connection;
 use crate::request::Call;
 use crate::snapshot::Snapshot;
 
@@ -37,11 +40,8 @@ impl Gateway {
         if let Ok(received) = &received {
             record.received(received);
         }
-        let certificate =
-            context.connection.as_ref().and_then(|connection| connection.certificate.as_deref());
         let now = SystemTime::now();
-        let authenticated =
-            self.shared.authenticator.authenticate(self.listener, certificate, headers, now).await?;
+        let authenticated = self.authenticate(context.connection.as_deref(), headers, now).await?;
         record.caller = Some(Arc::clone(&authenticated.caller));
         authz::admit(&method.policy, self.listener, &authenticated.caller)?;
         context.share = self.shares.take(&authenticated.caller)?;
@@ -66,6 +66,22 @@ impl Gateway {
             drain: self.shared.drain.clone(),
             grace: self.shared.grace,
         })
+    }
+}
+
+impl Gateway {
+    /// Who sends a request that came by a connection.
+    pub(super) async fn authenticate(
+        &self,
+        connection: Option<&Connection>,
+        headers: &HeaderMap,
+        now: SystemTime,
+    ) -> Result<Authenticated, Error> {
+        let nothing = Memory::default();
+        let memory = connection.map_or(&nothing, |connection| &connection.memory);
+        let certificate = connection.and_then(|connection| connection.certificate.as_deref());
+        let authenticator = &self.shared.authenticator;
+        Ok(authenticator.authenticate(self.listener, certificate, memory, headers, now).await?)
     }
 }
 

@@ -11,7 +11,7 @@ use http::header::{
 use http::{HeaderValue, Method as Verb};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use std::sync::Arc;
 use tonic::Code;
 
@@ -47,12 +47,11 @@ impl Gateway {
         context.record.ended(Code::Ok);
         let header = Box::new(header(page, known)?);
         if known || verb == Verb::HEAD {
-            session.write_response_tasks(vec![HttpTask::Header(header, true)]).await?;
+            session.response_duplex_vec(vec![HttpTask::Header(header, true)]).await?;
             return Ok(());
         }
-        let downstream = session.as_downstream_mut();
-        downstream.write_response_header(header).await?;
-        Ok(downstream.write_response_body(Bytes::clone(&page.body), true).await?)
+        session.write_response_header(header).await?;
+        Ok(session.write_response_body(Bytes::clone(&page.body), true).await?)
     }
 
     /// Who asks, if they may see what is built in.
@@ -63,11 +62,8 @@ impl Gateway {
         context: &mut Context,
     ) -> Result<Authenticated, Error> {
         let headers = &session.req_header().headers;
-        let connection = context.connection.as_ref();
-        let certificate = connection.and_then(|connection| connection.certificate.as_deref());
-        let now = SystemTime::now();
-        let authenticated =
-            self.shared.authenticator.authenticate(self.listener, certificate, headers, now).await?;
+        let connection = context.connection.as_deref();
+        let authenticated = self.authenticate(connection, headers, SystemTime::now()).await?;
         let caller: &Arc<Caller> = &authenticated.caller;
         context.record.caller = Some(Arc::clone(caller));
         access.admit(caller)?;

@@ -2,8 +2,8 @@
 //! yet or because an answer broke off, is said here in the words of the edge's errors.
 
 use http::HeaderMap;
+use pingora::protocols::http::ServerSession as Session;
 use pingora::protocols::http::server::Session as Downstream;
-use pingora::proxy::Session;
 
 use crate::error::Error;
 use crate::headers;
@@ -19,7 +19,7 @@ pub(super) async fn relay(session: &mut Session, call: &Call, record: &mut Recor
         idle: call.idle,
         request_message_bytes_max: u32::try_from(call.snapshot.limits.message_bytes_max).unwrap_or(u32::MAX),
     };
-    let Downstream::H2(downstream) = session.as_downstream_mut() else {
+    let Downstream::H2(downstream) = session else {
         return Err(Error::UnsupportedMediaType.into());
     };
     let outcome = relay::run(downstream, upstream, &bounds, &mut Words(record)).await;

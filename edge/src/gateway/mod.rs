@@ -1,7 +1,7 @@
 //! The path of a request: limits, route, authentication, authorization, headers, then the relay or the transcoder, then the
-//! access log. Each step is a module of its own; here is only their order, and what Pingora's phases have to do with it. The
-//! proxying of Pingora itself is never reached: every request is answered in `request_filter`, because the status of a gRPC
-//! call stands in trailers that Pingora's response filters see too late.
+//! access log. Each step is a module of its own; here is only their order. It stands on Pingora's HTTP sessions and not on its
+//! proxy: the status of a gRPC call is in trailers, which the proxy's response filters see too late, and what the proxy keeps for
+//! a request that it will not pass on costs a tenth of the request (docs/adr/0012).
 
 mod admit;
 mod builtin;
@@ -15,14 +15,12 @@ mod refuse;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use chassis::drain::{Drain, Guard};
+use chassis::error::Failure as _;
 use chassis::spans::Spans;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method as Verb};
-use pingora::modules::http::HttpModules;
-use pingora::proxy::{FailToProxy, ProxyHttp, Session};
-use pingora::upstreams::peer::HttpPeer;
+use pingora::protocols::http::ServerSession as Session;
 use tokio::time::timeout;
 
 pub use limits::{Budget, Shares};
@@ -93,6 +91,66 @@ impl Gateway {
         Self { shared, listener, budget, shares, metrics }
     }
 
+    /// Serves a request whose header has been read, from there to its access log line. Returns whether the connection may
+    /// serve another.
+    pub async fn handle(&self, session: &mut Session) -> bool {
+        let mut context = self.begin(session);
+        let ended = match self.serve(session, &mut context).await {
+            Ok(()) => Ok(()),
+            Err(Ended::Refused(error)) => {
+                context.record.refused(&error);
+                // A refusal waits for its client, body and all; it must not keep a seat from those that are served.
+                (context.seat, context.share) = (None, None);
+                refuse::write(session, &context.record, &error, &self.shared.drain).await
+            }
+            Err(Ended::Aborted(error)) => Err(error),
+        };
+        if let Err(error) = &ended {
+            tracing::debug!(kind = error.etype().as_str(), "request broke off");
+            context.record.cut("downstream");
+            // What goes wrong after an answer has begun cannot be told: the stream or connection ends, and the client sees
+            // that. An HTTP/2 stream is reset when it is dropped, after what was written; an explicit reset would overtake that.
+            if !session.is_http2() {
+                // It takes its time to say goodbye, and a client that reads nothing would never let it.
+                let _ = timeout(SHUTDOWN, session.shutdown()).await;
+            }
+        }
+        context.record.finish(self.listener, session, &self.shared.access_log, &self.metrics);
+        context.record.export(session, &self.shared.spans);
+        if let Some(connection) = &context.connection {
+            connection.request_ends();
+        }
+        ended.is_ok()
+    }
+
+    /// Refuses what cannot be read as a request.
+    pub async fn refuse_unreadable(&self, session: &mut Session) {
+        self.metrics.refused(Error::MalformedRequest.reason());
+        // Nobody else is told of a client that does not wait for the answer.
+        let _ = refuse::unreadable(session).await;
+    }
+
+    fn begin(&self, session: &mut Session) -> Context {
+        let mut context = Context {
+            record: Record::begin(),
+            connection: Connection::of(session).cloned(),
+            seat: None,
+            share: None,
+            _counted: self.metrics.request_begins(),
+            _guard: self.shared.drain.guard(),
+        };
+        if let Some(connection) = &context.connection {
+            connection.request_begins();
+        }
+        // gRPC needs trailers, which HTTP/1 clients do not get here: such a call is looked up as REST and refused as that.
+        if session.is_http2() {
+            context.record.wire = wire(&session.req_header().headers);
+        }
+        // Without it, the watch for a client that leaves would take a pipelined request for a protocol error.
+        session.set_pipelining_enabled(true);
+        context
+    }
+
     async fn serve(&self, session: &mut Session, context: &mut Context) -> Result<(), Ended> {
         let snapshot = &self.shared.snapshot;
         let header = session.req_header();
@@ -100,6 +158,11 @@ impl Gateway {
         if let Err(error) = framing::check(header) {
             session.set_keepalive(None);
             return Err(error.into());
+        }
+        if header.method == Verb::CONNECT {
+            // The edge is nobody's tunnel, and whoever asked for one may send through it what is no request.
+            session.set_keepalive(None);
+            return Err(Error::MethodNotAllowed { allow: String::new() }.into());
         }
         context.seat = Some(self.budget.take()?);
         // A client that reads or writes nothing for this long has gone, whatever TCP thinks.
@@ -125,7 +188,7 @@ impl Gateway {
         let Some(method) = method else {
             let (reflection, path) =
                 snapshot.builtin.reflection(header.uri.path()).ok_or(Error::UnknownMethod)?;
-            return self.serve_reflection(session, context, reflection, path).await;
+            return Box::pin(self.serve_reflection(session, context, reflection, path)).await;
         };
         let call = self.admit(snapshot, method, session, context).await?;
         grpc::relay(session, &call, &mut context.record).await
@@ -145,7 +208,7 @@ impl Gateway {
         let uri = header.uri.clone();
         // Pages are for people and their browsers, who come in here.
         if let (Listener::Public, Some(page)) = (self.listener, snapshot.builtin.page(uri.path())) {
-            return self.serve_page(session, context, page).await;
+            return Box::pin(self.serve_page(session, context, page)).await;
         }
         // A wish for a WebSocket where none is to be had is overheard, as RFC 9110 section 7.8 allows.
         let dialogue = if rest::wishes_websocket(header) {
@@ -167,7 +230,7 @@ impl Gateway {
         let call = self.admit(snapshot, matched.method, session, context).await?;
         let target = rest::Target::new(matched.binding, &matched.variables, uri.query())?;
         if framed {
-            return rest::serve_websocket(session, &call, &target, &mut context.record).await;
+            return Box::pin(rest::serve_websocket(session, &call, &target, &mut context.record)).await;
         }
         rest::serve(session, &call, &target, &mut context.record).await
     }
@@ -179,109 +242,6 @@ fn wire(headers: &HeaderMap) -> Wire {
     match content_type.strip_prefix(b"application/grpc") {
         Some([] | [b'+' | b';', ..]) => Wire::Grpc,
         Some(_) | None => Wire::Rest,
-    }
-}
-
-#[async_trait]
-impl ProxyHttp for Gateway {
-    type CTX = Context;
-
-    fn new_ctx(&self) -> Context {
-        Context {
-            record: Record::begin(),
-            connection: None,
-            seat: None,
-            share: None,
-            _counted: self.metrics.request_begins(),
-            _guard: self.shared.drain.guard(),
-        }
-    }
-
-    /// No modules: answers are written below them, and the default one would look for compression on every request.
-    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
-
-    async fn early_request_filter(
-        &self,
-        session: &mut Session,
-        context: &mut Context,
-    ) -> pingora::Result<()> {
-        context.connection = Connection::of(session).cloned();
-        if let Some(connection) = &context.connection {
-            connection.request_begins();
-        }
-        // gRPC needs trailers, which HTTP/1 clients do not get here: such a call is looked up as REST and refused as that.
-        if session.is_http2() {
-            context.record.wire = wire(&session.req_header().headers);
-        }
-        // Without it, the watch for a client that leaves would take a pipelined request for a protocol error.
-        session.set_pipelining_enabled(true);
-        Ok(())
-    }
-
-    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora::Result<bool> {
-        let ended = self.serve(session, context).await;
-        let result = match ended {
-            Ok(()) => Ok(()),
-            Err(Ended::Refused(error)) => {
-                context.record.refused(&error);
-                // A refusal waits for its client, body and all; it must not keep a seat from those that are served.
-                (context.seat, context.share) = (None, None);
-                refuse::write(session, &context.record, &error, &self.shared.drain).await
-            }
-            Err(Ended::Aborted(error)) => Err(error),
-        };
-        if let Err(error) = result {
-            context.record.cut("downstream");
-            return Err(error);
-        }
-        Ok(true)
-    }
-
-    async fn upstream_peer(
-        &self,
-        _session: &mut Session,
-        _context: &mut Context,
-    ) -> pingora::Result<Box<HttpPeer>> {
-        Err(pingora::Error::explain(
-            pingora::ErrorType::InternalError,
-            "requests are answered in request_filter",
-        ))
-    }
-
-    /// What goes wrong after an answer has begun cannot be told: the stream or connection ends, and the client sees that.
-    async fn fail_to_proxy(
-        &self,
-        session: &mut Session,
-        _error: &pingora::Error,
-        _context: &mut Context,
-    ) -> FailToProxy {
-        // An HTTP/2 stream is reset when it is dropped, after what was written; an explicit reset would overtake that.
-        if !session.is_http2() {
-            // It takes its time to say goodbye, and a client that reads nothing would never let it.
-            let _ = timeout(SHUTDOWN, session.shutdown()).await;
-        }
-        FailToProxy { error_code: 0, can_reuse_downstream: false }
-    }
-
-    /// The access log says it, without the path that Pingora would print.
-    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &pingora::Error) -> bool {
-        true
-    }
-
-    fn request_summary(&self, _session: &Session, context: &Context) -> String {
-        context.record.template.as_deref().unwrap_or("-").to_owned()
-    }
-
-    async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, context: &mut Context) {
-        if let Some(error) = error {
-            tracing::debug!(kind = error.etype().as_str(), "request broke off");
-        }
-        context.record.finish(self.listener, session, &self.shared.access_log, &self.metrics);
-        context.record.export(session, &self.shared.spans);
-        if let Some(connection) = &context.connection {
-            connection.request_ends();
-        }
-        (context.seat, context.share) = (None, None);
     }
 }
 

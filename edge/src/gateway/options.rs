@@ -5,7 +5,7 @@ use chassis::drain::Drain;
 use http::header::{ALLOW, CACHE_CONTROL};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use tonic::Code;
 
 use super::Context;
@@ -24,6 +24,6 @@ pub(super) async fn answer(
     header.insert_header(ALLOW, allow)?;
     // What a path answers to changes with a rollout.
     header.insert_header(CACHE_CONTROL, "no-store")?;
-    session.write_response_tasks(vec![HttpTask::Header(Box::new(header), true)]).await?;
+    session.response_duplex_vec(vec![HttpTask::Header(Box::new(header), true)]).await?;
     Ok(())
 }

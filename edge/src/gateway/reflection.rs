@@ -8,9 +8,9 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession as Session;
 use pingora::protocols::http::server::Session as Downstream;
 use pingora::protocols::http::v2::server::HttpSession;
-use pingora::proxy::Session;
 use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
 use tonic::Code;
@@ -42,7 +42,7 @@ impl Gateway {
         finish_connection(session, &self.shared.drain);
         let left = authenticated.left(SystemTime::now()).min(MAX_AGE);
         let view = reflection.view(self.listener, &authenticated.caller);
-        let Downstream::H2(downstream) = session.as_downstream_mut() else {
+        let Downstream::H2(downstream) = session else {
             return Err(Error::UnsupportedMediaType.into());
         };
         let mut header = ResponseHeader::build_no_case(200, Some(1))?;

@@ -8,14 +8,14 @@ use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE, X_CONTE
 use http::{HeaderMap, Method as Verb, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use tonic::Status;
 
 use crate::accept::error_shape;
 use crate::error::Error;
 use crate::headers::Wire;
 use crate::request::{Record, finish_connection, read_away};
-use crate::transcode::Failed;
+use crate::transcode::{ErrorShape, Failed};
 
 /// Answers the request of `record` with `error`. Nothing may have been written before.
 pub(super) async fn write(
@@ -41,6 +41,13 @@ pub(super) async fn write(
     }
 }
 
+/// Answers what cannot be read as a request, so that not even its `Accept` is known. The connection ends with it.
+pub(super) async fn unreadable(session: &mut Session) -> pingora::Result<()> {
+    let error = Error::MalformedRequest;
+    let (header, body) = rest(&error, &error.status(None), ErrorShape::Plain)?;
+    session.write_error_response(*header, body).await
+}
+
 async fn write_grpc(session: &mut Session, status: &Status) -> pingora::Result<()> {
     let mut header = ResponseHeader::build_no_case(200, Some(4))?;
     header.insert_header(CONTENT_TYPE, "application/grpc")?;
@@ -55,11 +62,23 @@ async fn write_grpc(session: &mut Session, status: &Status) -> pingora::Result<(
         header.insert_header(name, value)?;
     }
     // The only way to a trailers-only answer: `write_response_header` never ends the stream.
-    session.write_response_tasks(vec![HttpTask::Header(Box::new(header), true)]).await?;
+    session.response_duplex_vec(vec![HttpTask::Header(Box::new(header), true)]).await?;
     Ok(())
 }
 
 async fn write_rest(session: &mut Session, error: &Error, status: &Status) -> pingora::Result<()> {
+    let (header, body) = rest(error, status, error_shape(&session.req_header().headers))?;
+    if session.req_header().method == Verb::HEAD {
+        session.response_duplex_vec(vec![HttpTask::Header(header, true)]).await?;
+        return Ok(());
+    }
+    session.write_response_header(header).await?;
+    session.write_response_body(body, true).await?;
+    read_away(session).await;
+    Ok(())
+}
+
+fn rest(error: &Error, status: &Status, shape: ErrorShape) -> pingora::Result<(Box<ResponseHeader>, Bytes)> {
     let mut body = Vec::with_capacity(512);
     let failed = Failed {
         http_status: error.http_status(),
@@ -67,7 +86,6 @@ async fn write_rest(session: &mut Session, error: &Error, status: &Status) -> pi
         message: status.message(),
         details: Some(status.details()),
     };
-    let shape = error_shape(&session.req_header().headers);
     shape.put(&failed, None, &mut body);
     let mut header = ResponseHeader::build_no_case(error.http_status(), Some(8))?;
     header.insert_header(CONTENT_TYPE, shape.content_type())?;
@@ -81,12 +99,5 @@ async fn write_rest(session: &mut Session, error: &Error, status: &Status) -> pi
         // RFC 9110 section 15.5.22: it names what to upgrade to.
         header.insert_header(UPGRADE, "websocket")?;
     }
-    if session.req_header().method == Verb::HEAD {
-        session.write_response_tasks(vec![HttpTask::Header(Box::new(header), true)]).await?;
-        return Ok(());
-    }
-    session.as_downstream_mut().write_response_header(Box::new(header)).await?;
-    session.as_downstream_mut().write_response_body(Bytes::from(body), true).await?;
-    read_away(session).await;
-    Ok(())
+    Ok((Box::new(header), body.into()))
 }

@@ -1,4 +1,4 @@
-//! A connection above TLS, as the proxy reads and writes it. It adds what Pingora does not have: one deadline and one size for a
+//! A connection above TLS, as Pingora's HTTP sessions read and write it. It adds what Pingora does not have: one deadline and one size for a
 //! whole request header (Pingora's timeout is per read and its bound is 1 MiB), a buffer that makes one TLS record of what is
 //! flushed together, and a record of what the connection is and does, which the gateway finds in the session's digest and the
 //! drain watches.
@@ -15,17 +15,17 @@ use async_trait::async_trait;
 use bytes::{Buf as _, BytesMut};
 use futures::FutureExt as _;
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession as Session;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use pingora::proxy::Session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::authn::PeerCertificate;
+use crate::authn::{Memory, PeerCertificate};
 
 /// A request header is being read: the deadline and the size bound hold.
 const HEADER: u8 = 0;
@@ -42,6 +42,9 @@ const H2_PREFACE_BYTES: usize = 33;
 /// another: each costs both ends a pass of the cipher of its own.
 const RECORD_BYTES: usize = 16 * 1024;
 
+/// From this size on a write costs less than a copy of it.
+const DIRECT_BYTES: usize = 2048;
+
 /// Room that an idle connection keeps for its next answer: most fit.
 const KEPT_BYTES: usize = 2048;
 
@@ -50,6 +53,8 @@ const KEPT_BYTES: usize = 2048;
 pub struct Connection {
     /// The certificate the client proved to hold.
     pub certificate: Option<Arc<PeerCertificate>>,
+    /// What its last request was believed by.
+    pub memory: Memory,
     h2: bool,
     phase: AtomicU8,
     requests: AtomicU64,
@@ -109,7 +114,7 @@ pub struct HeaderBounds {
     pub bytes_max: usize,
 }
 
-/// The stream that the proxy serves.
+/// The stream that sessions are served on.
 #[derive(Debug)]
 pub struct Stream<S: IO> {
     io: S,
@@ -135,6 +140,7 @@ impl<S: IO> Stream<S> {
     ) -> pingora::Result<(Self, Arc<Connection>)> {
         let connection = Arc::new(Connection {
             certificate,
+            memory: Memory::default(),
             h2: io.selected_alpn_proto() == Some(ALPN::H2),
             phase: AtomicU8::new(HEADER),
             requests: AtomicU64::new(0),
@@ -205,6 +211,26 @@ impl<S: IO> Stream<S> {
         Poll::Ready(Ok(count))
     }
 
+    /// Passes bytes on that are too many to be copied, behind what has gathered and in one record with it.
+    fn poll_direct(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            if self.unsent.is_empty() {
+                return self.poll_pass(cx, bytes);
+            }
+            let slices = [io::IoSlice::new(&self.unsent), io::IoSlice::new(bytes)];
+            let count = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, &slices))?;
+            self.connection.moved.fetch_add(1, Relaxed);
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let gathered = count.min(self.unsent.len());
+            self.unsent.advance(gathered);
+            if count > gathered {
+                return Poll::Ready(Ok(count - gathered));
+            }
+        }
+    }
+
     /// Passes on what has gathered.
     fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut unsent = std::mem::take(&mut self.unsent);
@@ -249,15 +275,17 @@ impl<S: IO> AsyncRead for Stream<S> {
 impl<S: IO> AsyncWrite for Stream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let me = &mut *self;
-        if me.unsent.len() >= RECORD_BYTES {
-            ready!(me.poll_unsent(cx))?;
-        }
-        if me.connection.h2 || (me.unsent.is_empty() && bytes.len() >= RECORD_BYTES) {
+        if me.connection.h2 {
             return me.poll_pass(cx, bytes);
         }
-        let count = bytes.len().min(RECORD_BYTES - me.unsent.len());
-        me.unsent.extend_from_slice(&bytes[..count]);
-        Poll::Ready(Ok(count))
+        if bytes.len() >= DIRECT_BYTES {
+            return me.poll_direct(cx, bytes);
+        }
+        if me.unsent.len() + bytes.len() > RECORD_BYTES {
+            ready!(me.poll_unsent(cx))?;
+        }
+        me.unsent.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

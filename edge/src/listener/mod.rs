@@ -1,6 +1,7 @@
-//! From a listening socket to the proxy: the chassis accepts, Pingora's TLS shakes hands, and a wrapped stream is served until it
+//! From a listening socket to the gateway: the chassis accepts, Pingora's TLS shakes hands, and a wrapped stream is served until it
 //! ends. It also ends what the drain would wait for in vain: a client that answers no GOAWAY would hold its connection for ever.
 
+mod app;
 pub(crate) mod connection;
 mod socket;
 
@@ -16,12 +17,12 @@ use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::http::v2::server::default_h2_options;
 use pingora::protocols::{Ssl as _, Stream as PingoraStream};
-use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::ShutdownWatch;
-use pingora::server::configuration::ServerConf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
+use app::App;
 use connection::Connection;
 pub use connection::HeaderBounds;
 use socket::Socket;
@@ -68,7 +69,7 @@ pub struct Admission {
 /// A listener that serves.
 pub struct Front {
     admission: Admission,
-    app: Arc<HttpProxy<Gateway>>,
+    app: Arc<App>,
     bounds: HeaderBounds,
     handshake: Duration,
     stop: ShutdownWatch,
@@ -88,7 +89,6 @@ impl Front {
         metrics: &Metrics,
     ) -> Arc<Self> {
         let metrics = metrics.of(admission.listener);
-        let mut app = http_proxy(&Arc::new(ServerConf::default()), gateway);
         // The exact bound is the gateway's, which can say what is wrong; this one only ends a flood.
         let flood_bytes = limits.header_bytes_max * 2;
         let mut h2 = default_h2_options();
@@ -106,10 +106,9 @@ impl Front {
             h2.initial_connection_window_size(window)
                 .data_frame_budget(usize::try_from(window).unwrap_or(usize::MAX));
         }
-        app.h2_options = Some(h2);
         let mut options = HttpServerOptions::default();
         options.h2_idle_timeout = Some(limits.idle());
-        app.server_options = Some(options);
+        let app = App { gateway, h2, options, over: CancellationToken::new() };
         let bounds = HeaderBounds { deadline: limits.header(), bytes_max: flood_bytes };
         let handshake = limits.handshake();
         Arc::new(Self { admission, app: Arc::new(app), bounds, handshake, stop, drain, metrics })

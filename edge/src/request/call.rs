@@ -1,11 +1,12 @@
 //! A call that has been admitted: what `rest` and the relay need to serve it, and the way to its upstream.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::drain::Drain;
 use http::{HeaderMap, HeaderValue};
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::contract::Method;
@@ -55,7 +56,8 @@ impl Call {
         let headers = headers::upstream(from, self.wire, request_headers, &self.caller, &self.received, left);
         let streaming = self.method.client_streaming || self.method.server_streaming;
         let class = if streaming { StreamClass::Streaming } else { StreamClass::Unary };
-        match timeout_at(self.deadline, self.upstream.open(class, path, headers, false)).await {
+        let opened = pin!(self.upstream.open(class, path, headers, false));
+        match timeout_at(self.deadline, opened).await {
             Ok(opened) => opened.map_err(Error::from),
             Err(_) => Err(Error::DeadlineExceeded),
         }
@@ -72,12 +74,12 @@ pub(crate) fn finish_connection(session: &mut Session, drain: &Drain) {
 /// Reads away what a client still sends of a body that was answered before its end. A connection of HTTP/1 that is closed on unread
 /// bytes is reset, and the reset may overtake the answer; HTTP/2 resets the one stream behind it.
 pub(crate) async fn read_away(session: &mut Session) {
-    if session.is_http2() || session.as_downstream_mut().is_body_done() {
+    if session.is_http2() || session.is_body_done() {
         return;
     }
     let reading = async {
         let mut left = DRAIN_BYTES_MAX;
-        while let Ok(Some(bytes)) = session.as_downstream_mut().read_request_body().await {
+        while let Ok(Some(bytes)) = session.read_request_body().await {
             match left.checked_sub(bytes.len()) {
                 Some(rest) => left = rest,
                 None => return,

@@ -8,7 +8,7 @@ use chassis::call::Caller;
 use chassis::metrics::code_name;
 use chassis::spans::{Attribute, GRPC_STATUS_CODE, ServerSpan, Spans, rpc_attributes};
 use http::{HeaderValue, Method as Verb};
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -115,7 +115,7 @@ impl Record {
         let took = self.started.elapsed();
         let code = code_name(self.outcome.unwrap_or(Code::Unknown));
         let (bytes_in, bytes_out) = self.moved.unwrap_or_else(|| {
-            let downstream = session.as_downstream();
+            let downstream = session;
             (downstream.body_bytes_read() as u64, downstream.body_bytes_sent() as u64)
         });
         metrics.request_ended(self.method.as_ref().map(|method| &method.path), code, took);
@@ -135,12 +135,12 @@ impl Record {
                 Wire::Grpc => "grpc",
                 Wire::Rest => "rest",
             },
-            http_version: if session.as_downstream().is_http2() { "h2" } else { "h1" },
+            http_version: if session.is_http2() { "h2" } else { "h1" },
             verb: verb(&session.req_header().method),
             route: self.template.as_deref(),
             rpc: self.method.as_ref().map(|method| method.path.trim_start_matches('/')),
             code,
-            status: session.as_downstream().response_written().map_or(0, |response| response.status.as_u16()),
+            status: session.response_written().map_or(0, |response| response.status.as_u16()),
             reason: self.reason,
             principal: self.caller.as_ref().map(|caller| caller.kind()),
             service: self.caller.as_ref().and_then(|caller| caller.acting_service()),
@@ -170,7 +170,7 @@ impl Record {
         if let Some(template) = &self.template {
             attributes.push(Attribute::new("http.route", Arc::clone(template)));
             attributes.push(Attribute::new("http.request.method", verb(&session.req_header().method)));
-            if let Some(response) = session.as_downstream().response_written() {
+            if let Some(response) = session.response_written() {
                 let status = i64::from(response.status.as_u16());
                 attributes.push(Attribute::new("http.response.status_code", status));
             }

@@ -5,13 +5,14 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 use percent_encoding::percent_decode;
 use tokio::time::{Instant, timeout_at};
 use tonic::Code;
 
+use super::received::Received;
 use crate::coding::Coding;
 use crate::error::Error;
 use crate::request::{Call, code};
@@ -34,7 +35,7 @@ pub(super) struct Answer {
     /// The metadata that came before the messages.
     pub headers: HeaderMap,
     status: Option<Status>,
-    received: BytesMut,
+    received: Received,
     coding: Option<Coding>,
     message_bytes_max: usize,
     deadline: Instant,
@@ -64,7 +65,7 @@ impl Answer {
             stream,
             headers: head.headers,
             status,
-            received: BytesMut::new(),
+            received: Received::default(),
             coding,
             message_bytes_max,
             deadline: call.deadline,
@@ -89,11 +90,7 @@ impl Answer {
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if let Some(piece) = ready!(self.stream.poll_response_body(cx)) {
             let piece = piece?;
-            if self.received.is_empty() {
-                self.received = BytesMut::from(piece);
-            } else {
-                self.received.extend_from_slice(&piece);
-            }
+            self.received.push(piece);
             return Poll::Ready(Ok(()));
         }
         let trailers = ready!(self.stream.poll_trailers(cx))?;
@@ -104,7 +101,7 @@ impl Answer {
 
     /// How many bytes have been received and not taken.
     pub(super) fn waiting(&self) -> usize {
-        self.received.len()
+        self.received.bytes().len()
     }
 
     /// Whether the status has come.
@@ -124,17 +121,16 @@ impl Answer {
 
     /// A message that has been received already, without waiting for another.
     pub(super) fn take(&mut self) -> Result<Option<Bytes>, Error> {
-        let Some(prefix) = self.received.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+        let Some(prefix) = self.received.bytes().first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
         let broken = |problem: &str| Error::UpstreamMessage { problem: problem.to_owned() };
         let prefix = Prefix::parse(*prefix).ok_or_else(|| broken("unknown frame flags"))?;
         if prefix.length > self.message_bytes_max {
             return Err(broken("message too large"));
         }
-        if self.received.len() < PREFIX_BYTES + prefix.length {
+        if self.received.bytes().len() < PREFIX_BYTES + prefix.length {
             return Ok(None);
         }
-        self.received.advance(PREFIX_BYTES);
-        let message = self.received.split_to(prefix.length).freeze();
+        let message = self.received.split_to(PREFIX_BYTES + prefix.length).slice(PREFIX_BYTES..);
         if !prefix.compressed {
             return Ok(Some(message));
         }
@@ -152,7 +148,7 @@ impl Answer {
     /// No message more, unless the answer stopped inside a frame. A failed call may stop anywhere.
     pub(super) fn whole(&self) -> Result<Option<Bytes>, Error> {
         let failed = self.status.as_ref().is_some_and(|status| status.code != Code::Ok);
-        if self.received.is_empty() || failed {
+        if self.received.bytes().is_empty() || failed {
             return Ok(None);
         }
         Err(Error::UpstreamMessage { problem: "ends inside a frame".to_owned() })

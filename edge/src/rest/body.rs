@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use chassis::error::Violation;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use pingora::{Error as PingoraError, ErrorType};
 use tokio::time::timeout;
 
@@ -70,7 +70,7 @@ impl Body {
                 return Poll::Ready(Ok(Some(piece)));
             }
             // Pingora keeps what it has read when this is dropped: it may be asked anew each time.
-            let piece = ready!(pin!(session.as_downstream_mut().read_request_body()).poll(cx))?;
+            let piece = ready!(pin!(session.read_request_body()).poll(cx))?;
             let Some(piece) = piece else {
                 let ended = self.coded.as_ref().map_or(Ok(()), |coded| coded.decoder.finish());
                 ended.map_err(|error| refusal(error, self.bytes_max))?;
@@ -122,11 +122,11 @@ pub(super) async fn read_whole(
     idle: Duration,
 ) -> Result<Bytes, Ended> {
     let mut body = Body::begin(session, bytes_max as u64).await?;
-    if session.as_downstream_mut().is_body_empty() {
+    if session.is_body_empty() {
         return Ok(Bytes::new());
     }
     let Some(first) = body.read_piece(session, idle).await? else { return Ok(Bytes::new()) };
-    if body.coded.is_none() && session.as_downstream_mut().is_body_done() {
+    if body.coded.is_none() && session.is_body_done() {
         return Ok(first);
     }
     let mut whole = BytesMut::from(first);
@@ -165,7 +165,7 @@ fn content_coding(headers: &HeaderMap) -> Result<Option<Coding>, Error> {
 
 /// See [`Body::begin`]. Returns whether there is a body.
 async fn begin(session: &mut Session, bytes_max: u64) -> Result<bool, Ended> {
-    if session.as_downstream_mut().is_body_empty() {
+    if session.is_body_empty() {
         return Ok(false);
     }
     let headers = &session.req_header().headers;
@@ -177,14 +177,14 @@ async fn begin(session: &mut Session, bytes_max: u64) -> Result<bool, Ended> {
     let waits =
         headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if waits && !session.is_http2() {
-        session.as_downstream_mut().write_continue_response().await?;
+        session.write_continue_response().await?;
     }
     Ok(true)
 }
 
 /// Resolves when the client has gone. The request body must have been read.
 pub(super) async fn client_gone(session: &mut Session) -> Ended {
-    match session.as_downstream_mut().read_body_or_idle(true).await {
+    match session.read_body_or_idle(true).await {
         Ok(_) => Ended::Aborted(PingoraError::explain(
             ErrorType::ConnectionClosed,
             "the client sent more than its body",

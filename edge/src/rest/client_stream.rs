@@ -1,6 +1,6 @@
 //! A stream of messages up, one down: JSON values or the bytes of an upload.
 
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 
 use super::exchange::Exchange;
 use super::{Target, unary};

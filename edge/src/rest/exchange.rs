@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::response::Parts;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, bounded, bounded_since};

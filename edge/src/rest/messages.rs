@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 
 use super::Target;
 use super::body::{Body, too_large};
@@ -72,7 +72,7 @@ impl<'a> Messages<'a> {
         let raw = target.binding.request_is_http_body();
         // A stream of messages may be as long as it lives; only each of them has a bound.
         let bytes_max = if raw { limits.upload_bytes_max } else { u64::MAX };
-        let empty = session.as_downstream_mut().is_body_empty();
+        let empty = session.is_body_empty();
         let content_type = session.req_header().headers.get(CONTENT_TYPE).map(|value| value.to_str());
         let content_type = content_type.transpose();
         let content_type = content_type.map_err(|_| Error::InvalidHeader { header: "content-type" })?;

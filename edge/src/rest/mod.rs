@@ -8,6 +8,7 @@ mod client_stream;
 mod exchange;
 mod framing;
 mod messages;
+mod received;
 mod reply;
 mod stream;
 mod unary;
@@ -16,7 +17,7 @@ mod websocket;
 
 use http::HeaderValue;
 use http::header::{CONTENT_TYPE, HeaderName, IF_MATCH};
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 
 use crate::accept;
 use crate::error::Error;
@@ -54,17 +55,18 @@ pub async fn serve(
     record: &mut Record,
 ) -> Result<(), Ended> {
     accepts(session, target)?;
+    // Boxed but for the common one: the future of a request has room for the largest of them, and is made for each.
     match target.binding.kind() {
         BindingKind::Unary => unary::serve(session, call, target, record).await,
-        BindingKind::ServerStream => stream::serve_messages(session, call, target, record).await,
-        BindingKind::HttpBodyDownload => stream::serve_bytes(session, call, target, record).await,
+        BindingKind::ServerStream => Box::pin(stream::serve_messages(session, call, target, record)).await,
+        BindingKind::HttpBodyDownload => Box::pin(stream::serve_bytes(session, call, target, record)).await,
         BindingKind::HttpBodyUpload | BindingKind::ClientStream => {
-            client_stream::serve(session, call, target, record).await
+            Box::pin(client_stream::serve(session, call, target, record)).await
         }
         BindingKind::Bidi if target.binding.response_is_http_body() => {
-            stream::serve_bytes(session, call, target, record).await
+            Box::pin(stream::serve_bytes(session, call, target, record)).await
         }
-        BindingKind::Bidi => stream::serve_messages(session, call, target, record).await,
+        BindingKind::Bidi => Box::pin(stream::serve_messages(session, call, target, record)).await,
     }
 }
 

@@ -9,7 +9,7 @@ use http::header::{
 use http::{HeaderMap, Method as Verb, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use tonic::Code;
 
 use super::Target;
@@ -125,12 +125,11 @@ pub(super) async fn write(
         header.insert_header(CONTENT_LENGTH, body.len())?;
     }
     if empty || session.req_header().method == Verb::HEAD {
-        session.write_response_tasks(vec![HttpTask::Header(header, true)]).await?;
+        session.response_duplex_vec(vec![HttpTask::Header(header, true)]).await?;
         return Ok(());
     }
-    let downstream = session.as_downstream_mut();
-    downstream.write_response_header(header).await?;
-    downstream.write_response_body(body, true).await?;
+    session.write_response_header(header).await?;
+    session.write_response_body(body, true).await?;
     // A service may answer a stream of messages before it has heard the last.
     read_away(session).await;
     Ok(())

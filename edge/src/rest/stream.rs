@@ -8,7 +8,7 @@ use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, Method as Verb};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use pingora::{Error as PingoraError, ErrorType};
 use tokio::time::Instant;
 use tonic::Code;
@@ -142,7 +142,7 @@ impl Messages<'_> {
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), Ended> {
-        self.session.as_downstream_mut().write_response_body(bytes, false).await?;
+        self.session.write_response_body(bytes, false).await?;
         self.said = Instant::now();
         Ok(())
     }
@@ -207,7 +207,7 @@ pub(super) async fn serve_bytes(
             }
             started = true;
         }
-        session.as_downstream_mut().write_response_body(message.slice_ref(part.data), false).await?;
+        session.write_response_body(message.slice_ref(part.data), false).await?;
     }
     record.upstream_ends();
     let status = exchange.answer.status();
@@ -274,19 +274,19 @@ fn print(
 async fn start(session: &mut Session, call: &Call, mut header: Box<ResponseHeader>) -> pingora::Result<bool> {
     call.finish_connection(session);
     if session.req_header().method == Verb::HEAD {
-        session.write_response_tasks(vec![HttpTask::Header(header, true)]).await?;
+        session.response_duplex_vec(vec![HttpTask::Header(header, true)]).await?;
         return Ok(false);
     }
     if !session.is_http2() {
         header.insert_header(TRANSFER_ENCODING, "chunked")?;
     }
-    session.as_downstream_mut().write_response_header(header).await?;
+    session.write_response_header(header).await?;
     Ok(true)
 }
 
 /// Writes the end of a whole stream.
 async fn finish(session: &mut Session, rest: Bytes) -> Result<(), Ended> {
-    Ok(session.as_downstream_mut().write_response_body(rest, true).await?)
+    Ok(session.write_response_body(rest, true).await?)
 }
 
 /// Cuts an answer that must not look whole.

@@ -1,8 +1,10 @@
 //! One request, one answer. The status line waits for the trailers, because only they tell how the call ended.
 
+use std::pin::pin;
+
 use bytes::Bytes;
 use http::header::ETAG;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use tokio::time::timeout_at;
 use tonic::Code;
 
@@ -26,8 +28,11 @@ pub(super) async fn serve(
     target: &Target<'_>,
     record: &mut Record,
 ) -> Result<(), Ended> {
-    let reply = timeout_at(call.deadline, call_upstream(session, call, target, record)).await;
-    let reply = reply.map_err(|_| Error::DeadlineExceeded)??;
+    // Pinned where it is: a timeout would take it along wherever it moves, and it is large.
+    let reply = {
+        let reply = pin!(call_upstream(session, call, target, record));
+        timeout_at(call.deadline, reply).await.map_err(|_| Error::DeadlineExceeded)??
+    };
     record.upstream_ends();
     write(session, call, target, record, reply).await
 }

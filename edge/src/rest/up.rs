@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 
 use super::messages::{Frames, Messages};
 use super::{Target, body};
@@ -110,7 +110,7 @@ impl<'a> Up<'a> {
 
 /// Waits for the client to leave. On HTTP/1 that shows only behind the body: what comes before is the body.
 fn watch(cx: &mut Context<'_>, session: &mut Session) -> Poll<Result<(), Ended>> {
-    if !session.is_http2() && !session.as_downstream_mut().is_body_done() {
+    if !session.is_http2() && !session.is_body_done() {
         return Poll::Pending;
     }
     pin!(body::client_gone(session)).poll(cx).map(Err)

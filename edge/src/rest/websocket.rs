@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use tokio::time::timeout;
 use tonic::Code;
 
@@ -62,7 +62,7 @@ pub async fn serve(
     header.insert_header(UPGRADE, "websocket")?;
     header.insert_header(CONNECTION, "Upgrade")?;
     header.insert_header(SEC_WEBSOCKET_ACCEPT, accept)?;
-    session.as_downstream_mut().write_response_header(Box::new(header)).await?;
+    session.write_response_header(Box::new(header)).await?;
 
     let mut socket = Socket::new(session, call.snapshot.limits.message_bytes_max);
     let end = Conversation::new(call, target, &mut socket, upstream).run().await;

@@ -49,7 +49,10 @@ fn a_certificate_is_read() {
 async fn f2_f3_f4_a_certificate_says_one_name_for_clients_while_it_is_valid() {
     let scene = Scene::new().await;
     let at = async |listener, peer: &PeerCertificate, now: SystemTime| {
-        let result = scene.authenticator.authenticate(listener, Some(peer), &HeaderMap::new(), now).await;
+        let result = scene
+            .authenticator
+            .authenticate(listener, Some(peer), &Memory::default(), &HeaderMap::new(), now)
+            .await;
         result.map(|authenticated| authenticated.caller.kind()).map_err(|refusal| {
             let Refusal::CertificateInvalid { cause } = refusal else { panic!("{refusal:?}") };
             cause
@@ -102,7 +105,13 @@ async fn f4_names_that_only_look_alike_are_not_known() {
     for uri in workloads {
         let result = scene
             .authenticator
-            .authenticate(Listener::Mesh, Some(&client(uri)), &HeaderMap::new(), instant())
+            .authenticate(
+                Listener::Mesh,
+                Some(&client(uri)),
+                &Memory::default(),
+                &HeaderMap::new(),
+                instant(),
+            )
             .await;
         assert_eq!(certificate_cause(result), CertificateCause::Name, "{uri}");
     }
@@ -110,7 +119,13 @@ async fn f4_names_that_only_look_alike_are_not_known() {
     {
         let result = scene
             .authenticator
-            .authenticate(Listener::Partner, Some(&client(uri)), &HeaderMap::new(), instant())
+            .authenticate(
+                Listener::Partner,
+                Some(&client(uri)),
+                &Memory::default(),
+                &HeaderMap::new(),
+                instant(),
+            )
             .await;
         assert_eq!(certificate_cause(result), CertificateCause::Name, "{uri}");
     }
@@ -121,7 +136,8 @@ async fn both_listeners_of_certificates_ask_for_one() {
     let scene = Scene::new().await;
     for listener in [Listener::Partner, Listener::Mesh] {
         let headers = bearer(&scene.signer.token(&claims()));
-        let result = scene.authenticator.authenticate(listener, None, &headers, instant()).await;
+        let result =
+            scene.authenticator.authenticate(listener, None, &Memory::default(), &headers, instant()).await;
         assert_eq!(result.unwrap_err(), Refusal::CertificateRequired);
     }
 }
@@ -131,7 +147,10 @@ async fn a_partner_acts_for_a_subject_by_a_token_bound_to_its_certificate() {
     let scene = Scene::new().await;
     let psp = client("https://psp.example/");
     let partner = async |headers: &HeaderMap| {
-        scene.authenticator.authenticate(Listener::Partner, Some(&psp), headers, instant()).await
+        scene
+            .authenticator
+            .authenticate(Listener::Partner, Some(&psp), &Memory::default(), headers, instant())
+            .await
     };
     let alone = partner(&HeaderMap::new()).await.unwrap();
     assert_eq!(alone.caller.principal, Principal::Partner(Partner { id: "psp".into(), subject: None }));
@@ -155,7 +174,10 @@ async fn a_bound_token_is_of_no_use_to_whoever_steals_it() {
     let psp = client("https://psp.example/");
     let headers = bearer(&scene.signer.token(&bound(&psp)));
     let public = async |peer: Option<&PeerCertificate>| {
-        scene.authenticator.authenticate(Listener::Public, peer, &headers, instant()).await
+        scene
+            .authenticator
+            .authenticate(Listener::Public, peer, &Memory::default(), &headers, instant())
+            .await
     };
     assert!(public(Some(&psp)).await.is_ok());
     // Remembered by then, and checked again.
@@ -174,7 +196,10 @@ async fn a_forwarded_caller_gets_the_name_on_the_certificate() {
         for caller in forwarded {
             headers.append(chassis::call::CALLER, caller.to_header().unwrap());
         }
-        scene.authenticator.authenticate(Listener::Mesh, Some(&docs), &headers, instant()).await
+        scene
+            .authenticator
+            .authenticate(Listener::Mesh, Some(&docs), &Memory::default(), &headers, instant())
+            .await
     };
     let alone = mesh(&[]).await.unwrap();
     assert_eq!(*alone.caller, Caller { principal: Principal::Service, service: Some("svc-docs".into()) });
@@ -198,7 +223,10 @@ async fn the_mesh_takes_neither_tokens_nor_inventions() {
     let scene = Scene::new().await;
     let docs = client(WORKLOAD);
     let mesh = async |headers: HeaderMap| {
-        scene.authenticator.authenticate(Listener::Mesh, Some(&docs), &headers, instant()).await
+        scene
+            .authenticator
+            .authenticate(Listener::Mesh, Some(&docs), &Memory::default(), &headers, instant())
+            .await
     };
     assert_eq!(cause(mesh(bearer(&scene.signer.token(&claims()))).await), Cause::Listener);
     for bad in ["", "e30", "alice", "eyJwcmluY2lwYWwiOiJyb290In0"] {
@@ -214,8 +242,11 @@ async fn outside_callers_cannot_bring_a_caller_along() {
     let headers = HeaderMap::from_iter([(crate::headers::CALLER, staff.to_header().unwrap())]);
     for listener in [Listener::Public, Listener::Partner] {
         let psp = client("https://psp.example/");
-        let result =
-            scene.authenticator.authenticate(listener, Some(&psp), &headers, instant()).await.unwrap();
+        let result = scene
+            .authenticator
+            .authenticate(listener, Some(&psp), &Memory::default(), &headers, instant())
+            .await
+            .unwrap();
         assert_eq!(result.caller.service, None);
         assert_ne!(result.caller.principal, Principal::Service);
     }

@@ -21,14 +21,37 @@ async fn a_good_token_names_its_subject_and_is_remembered() {
 async fn a10_a_remembered_token_expires_all_the_same() {
     let scene = Scene::new().await;
     let headers = bearer(&scene.signer.token(&claims()));
+    // By all connections, and by the one it came by.
+    let memory = Memory::default();
     let at = |seconds| {
         let now = instant() + Duration::from_secs(seconds);
-        scene.authenticator.authenticate(Listener::Public, None, &headers, now)
+        scene.authenticator.authenticate(Listener::Public, None, &memory, &headers, now)
     };
     assert!(at(0).await.is_ok());
     assert!(at(629).await.is_ok());
     assert_eq!(at(630).await.unwrap_err(), Refusal::TokenExpired);
     assert_eq!(at(631).await.unwrap_err(), Refusal::TokenExpired);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_believed_is_asked_again_for_another_token() {
+    let (scene, memory) = (Scene::new().await, Memory::default());
+    let on_one = |headers: HeaderMap| {
+        let (authenticator, memory) = (&scene.authenticator, &memory);
+        async move { authenticator.authenticate(Listener::Public, None, memory, &headers, instant()).await }
+    };
+    let token = scene.signer.token(&claims());
+    assert!(on_one(bearer(&token)).await.is_ok());
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let mut changed = decode(signature);
+    changed[63] ^= 1;
+    let forged = format!("{signed}.{}", encode(changed));
+    assert_eq!(on_one(bearer(&forged)).await.unwrap_err(), Cause::Signature.into());
+    let mut twice = bearer(&token);
+    twice.append(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+    assert_eq!(on_one(twice).await.unwrap_err(), Cause::Header.into());
+    assert_eq!(on_one(HeaderMap::new()).await.unwrap().caller.kind(), "anonymous");
+    assert!(on_one(bearer(&token)).await.is_ok());
 }
 
 #[tokio::test]
@@ -101,8 +124,11 @@ async fn a7_a_bit_more_or_less_is_another_token() {
 #[tokio::test]
 async fn nobody_is_nobody() {
     let scene = Scene::new().await;
-    let nobody =
-        scene.authenticator.authenticate(Listener::Public, None, &HeaderMap::new(), instant()).await.unwrap();
+    let nobody = scene
+        .authenticator
+        .authenticate(Listener::Public, None, &Memory::default(), &HeaderMap::new(), instant())
+        .await
+        .unwrap();
     assert_eq!(nobody.caller.kind(), "anonymous");
     assert_eq!(nobody.left(instant()), Duration::MAX);
     assert_eq!(cause(scene.public("").await), Cause::Header);
@@ -115,8 +141,11 @@ async fn until(
     done: impl Fn(&Result<Authenticated, Refusal>) -> bool,
 ) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
+    // One connection, which remembers as long as it may.
+    let memory = Memory::default();
     loop {
-        let result = authenticator.authenticate(Listener::Public, None, &bearer(token), instant()).await;
+        let result =
+            authenticator.authenticate(Listener::Public, None, &memory, &bearer(token), instant()).await;
         if done(&result) {
             return;
         }
@@ -144,7 +173,9 @@ async fn a16_keys_come_and_go_with_their_tokens() {
     let authenticator = start(jwks).await;
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     let (old_token, new_token) = (old.token(&claims()), new.token(&claims()));
-    let first = authenticator.authenticate(Listener::Public, None, &bearer(&old_token), instant()).await;
+    let first = authenticator
+        .authenticate(Listener::Public, None, &Memory::default(), &bearer(&old_token), instant())
+        .await;
     assert_eq!(first.unwrap_err(), Refusal::KeysUnavailable, "the issuer has not published anything");
     server.set("/keys", Answer::Body(key_set(&[&old])));
     until(&authenticator, &old_token, Result::is_ok).await;
@@ -152,11 +183,18 @@ async fn a16_keys_come_and_go_with_their_tokens() {
     server.set("/keys", Answer::Body(key_set(&[&old, &new])));
     until(&authenticator, &new_token, Result::is_ok).await;
     until(&authenticator, &old_token, Result::is_ok).await;
-    // The old key goes, and takes along the token that is remembered.
+    // The old key goes, and takes along the token that is remembered, by all connections and by one.
+    let memory = Memory::default();
+    let on_one = |token| {
+        let (authenticator, memory, headers) = (&authenticator, &memory, bearer(token));
+        async move { authenticator.authenticate(Listener::Public, None, memory, &headers, instant()).await }
+    };
+    assert!(on_one(&old_token).await.is_ok());
     server.set("/keys", Answer::Body(key_set(&[&new])));
     until(&authenticator, &old_token, |result| {
         result.as_ref().is_err_and(|refusal| *refusal == Cause::Key.into())
     })
     .await;
+    assert_eq!(on_one(&old_token).await.unwrap_err(), Cause::Key.into());
     until(&authenticator, &new_token, Result::is_ok).await;
 }

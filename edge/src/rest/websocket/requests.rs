@@ -5,7 +5,7 @@ use std::mem::take;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 
 use super::super::Target;
 use crate::error::Error;

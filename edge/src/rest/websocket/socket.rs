@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use pingora::protocols::http::HttpTask;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 use pingora::{Error as PingoraError, ErrorType};
 
 use super::frames::Frames;
@@ -25,7 +25,7 @@ impl<'s> Socket<'s> {
     /// The connection of a request that was answered with 101.
     pub(super) fn new(session: &'s mut Session, message_bytes_max: usize) -> Self {
         // The bounds of the call take its place; it would set a timer each time that nothing can be read.
-        session.as_downstream_mut().set_read_timeout(None);
+        session.set_read_timeout(None);
         Self { session, frames: Frames::new(message_bytes_max), says: false }
     }
 
@@ -36,7 +36,7 @@ impl<'s> Socket<'s> {
 
     /// Writes a piece of what waits. Returns whether a message was in it.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<pingora::Result<bool>> {
-        let downstream = self.session.as_downstream_mut();
+        let downstream = &mut *self.session;
         if !downstream.has_pending_downstream_proxy_tasks() {
             let (piece, says) = self.frames.take(PIECE_BYTES);
             if piece.is_empty() {
@@ -51,12 +51,12 @@ impl<'s> Socket<'s> {
 
     /// Whether a piece is being written.
     pub(super) fn is_writing(&self) -> bool {
-        self.session.as_downstream().has_pending_downstream_proxy_tasks()
+        self.session.has_pending_downstream_proxy_tasks()
     }
 
     /// Reads a piece, once the frames have nothing more to say of the one before.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<pingora::Result<()>> {
-        let piece = ready!(pin!(self.session.as_downstream_mut().read_request_body()).poll(cx))?;
+        let piece = ready!(pin!(self.session.read_request_body()).poll(cx))?;
         let gone = || PingoraError::explain(ErrorType::ConnectionClosed, "no closing handshake");
         self.frames.receive(piece.ok_or_else(gone)?);
         Poll::Ready(Ok(()))

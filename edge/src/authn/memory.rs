@@ -1,0 +1,40 @@
+//! What a connection was last believed by. A client sends the token of its last request again with the next one, and comparing the
+//! two costs a fraction of taking the header apart, hashing the token and asking the memory that all connections share.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use http::HeaderValue;
+
+use super::tokens::Token;
+
+/// See the module; empty for a new connection. It holds one token, and whoever asks must check that the token still holds.
+#[derive(Debug, Default)]
+pub struct Memory(ArcSwapOption<Last>);
+
+#[derive(Debug)]
+struct Last {
+    /// The whole value of the Authorization header, copied: the header it came in is larger.
+    value: Box<[u8]>,
+    token: Arc<Token>,
+}
+
+impl Memory {
+    /// The token of the last request, if this one has the same credentials.
+    pub(super) fn recall(&self, value: &HeaderValue) -> Option<Arc<Token>> {
+        let last = self.0.load();
+        let last = last.as_ref().filter(|last| same(&last.value, value.as_bytes()))?;
+        Some(Arc::clone(&last.token))
+    }
+
+    /// Takes the place of what was remembered.
+    pub(super) fn keep(&self, value: &HeaderValue, token: &Arc<Token>) {
+        self.0.store(Some(Arc::new(Last { value: value.as_bytes().into(), token: Arc::clone(token) })));
+    }
+}
+
+/// Looks at every byte, however early they differ: behind a proxy, one connection may carry many clients, and none of them should
+/// learn from the time it takes how much of another's token it has guessed.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}
