@@ -73,13 +73,14 @@ pub fn parse(value: &str) -> Option<Duration> {
 /// Writes a budget in the finest unit that fits eight digits, rounded down: a hop never gains time.
 #[must_use]
 pub fn format(budget: Duration) -> String {
-    const FITS: u128 = 99_999_999;
-    let (count, unit) = if budget.as_micros() <= FITS {
-        (budget.as_micros(), 'u')
-    } else if budget.as_millis() <= FITS {
-        (budget.as_millis(), 'm')
+    const FITS: u64 = 99_999_999;
+    let fits = |count: u128| u64::try_from(count).ok().filter(|count| *count <= FITS);
+    let (count, unit) = if let Some(micros) = fits(budget.as_micros()) {
+        (micros, 'u')
+    } else if let Some(millis) = fits(budget.as_millis()) {
+        (millis, 'm')
     } else {
-        (u128::from(budget.as_secs()).min(FITS), 'S')
+        (budget.as_secs().min(FITS), 'S')
     };
     format!("{count}{unit}")
 }

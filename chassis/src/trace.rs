@@ -82,6 +82,22 @@ impl TraceContext {
         }
     }
 
+    /// The value of `traceparent`. Written by hand, for every call has one and the formatter of 128-bit numbers is slow.
+    #[must_use]
+    pub fn text(self) -> [u8; 55] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        let mut put = |at: usize, bytes: &[u8]| {
+            for (pair, byte) in text[at..].chunks_exact_mut(2).zip(bytes) {
+                pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+            }
+        };
+        put(3, &self.trace_id.to_be_bytes());
+        put(36, &self.span_id.to_be_bytes());
+        put(53, &[u8::from(self.sampled)]);
+        text
+    }
+
     /// As a parent for an OpenTelemetry span.
     #[must_use]
     pub fn to_otel(self) -> opentelemetry::Context {
@@ -98,7 +114,7 @@ impl TraceContext {
 /// The value of `traceparent`.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+        f.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 

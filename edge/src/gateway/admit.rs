@@ -35,12 +35,12 @@ impl Gateway {
         let sampled = rand::random_range(0..1_000_000) < self.shared.sample_per_million;
         let fresh = TraceContext { sampled, ..TraceContext::root() };
         let authority = header.uri.authority().map(|authority| authority.as_str());
-        let id = transaction_id();
+        let now = SystemTime::now();
+        let id = transaction_id(now);
         let received = headers::read(headers, authority, self.listener, record.wire, fresh, id);
         if let Ok(received) = &received {
             record.received(received);
         }
-        let now = SystemTime::now();
         let authenticated = self.authenticate(context.connection.as_deref(), headers, now).await?;
         record.caller = Some(Arc::clone(&authenticated.caller));
         authz::admit(&method.policy, self.listener, &authenticated.caller)?;
@@ -86,8 +86,8 @@ impl Gateway {
 }
 
 /// A UUIDv7 from the thread's own random numbers: the crate's asks the kernel for each, and counts under a lock.
-fn transaction_id() -> Uuid {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+fn transaction_id(now: SystemTime) -> Uuid {
+    let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let milliseconds = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
     uuid::Builder::from_unix_timestamp_millis(milliseconds, &rand::random()).into_uuid()
 }

@@ -10,7 +10,7 @@ use http::header::{
 use super::{OWN_PREFIX, Pass};
 
 /// Connection-level fields, and what would tell strangers about the inside or act on the edge's origin.
-const NEVER: [HeaderName; 12] = [
+static NEVER: [HeaderName; 12] = [
     CONNECTION,
     PROXY_AUTHENTICATE,
     SERVER,
@@ -27,11 +27,9 @@ const NEVER: [HeaderName; 12] = [
 
 /// Cleans the header or the trailers of a gRPC answer in place.
 pub fn downstream_grpc(headers: &mut HeaderMap) {
-    for name in NEVER {
-        headers.remove(name);
-    }
-    // Rare enough to be worth a second walk only when it happens.
-    while let Some(name) = headers.keys().find(|name| name.as_str().starts_with(OWN_PREFIX)).cloned() {
+    // A walk over the few names there are costs less than a search for each that may not be, and finding one is rare.
+    let stays = |name: &&HeaderName| NEVER.contains(name) || name.as_str().starts_with(OWN_PREFIX);
+    while let Some(name) = headers.keys().find(stays).cloned() {
         headers.remove(name);
     }
 }

@@ -50,7 +50,7 @@ impl Trace {
     #[must_use]
     pub fn header(&self) -> HeaderValue {
         // Hexadecimal digits and dashes are always a header value; the fallback is never read.
-        HeaderValue::try_from(self.context.to_string()).unwrap_or(HeaderValue::from_static(""))
+        HeaderValue::from_bytes(&self.context.text()).unwrap_or(HeaderValue::from_static(""))
     }
 }
 
