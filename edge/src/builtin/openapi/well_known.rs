@@ -1,4 +1,5 @@
-//! The types whose JSON is not an object of their fields: scalars and the well-known types of protobuf.
+//! The types whose JSON is not an object of their fields: scalars and the well-known types of protobuf. Those whose form surprises
+//! come with an example.
 
 use prost_reflect::Kind;
 use serde_json::{Value, json};
@@ -6,8 +7,12 @@ use serde_json::{Value, json};
 /// How a type stands in JSON when it is not an object of its fields.
 pub(super) fn message(full_name: &str) -> Option<Value> {
     Some(match full_name {
-        "google.protobuf.Timestamp" => json!({"type": "string", "format": "date-time"}),
-        "google.protobuf.Duration" => json!({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"}),
+        "google.protobuf.Timestamp" => {
+            json!({"type": "string", "format": "date-time", "examples": ["2026-11-25T09:30:00Z"]})
+        }
+        "google.protobuf.Duration" => {
+            json!({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$", "examples": ["3.5s"]})
+        }
         "google.protobuf.FieldMask" => {
             json!({"type": "string", "description": "Field names, separated by commas."})
         }
@@ -48,10 +53,10 @@ pub(super) fn scalar(kind: &Kind) -> Option<Value> {
         Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => json!({"type": "integer", "format": "int32"}),
         Kind::Uint32 | Kind::Fixed32 => json!({"type": "integer", "minimum": 0, "maximum": u32::MAX}),
         Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => {
-            json!({"type": "string", "format": "int64", "pattern": "^-?[0-9]{1,19}$"})
+            json!({"type": "string", "format": "int64", "pattern": "^-?[0-9]{1,19}$", "examples": ["4250"]})
         }
         Kind::Uint64 | Kind::Fixed64 => {
-            json!({"type": "string", "format": "uint64", "pattern": "^[0-9]{1,20}$"})
+            json!({"type": "string", "format": "uint64", "pattern": "^[0-9]{1,20}$", "examples": ["4250"]})
         }
         Kind::Bool => json!({"type": "boolean"}),
         Kind::String => json!({"type": "string"}),
