@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::relay;
-use crate::transcode::http_status_of;
+use crate::transcode::{Failed, http_status_of};
 
 mod from;
 
@@ -259,6 +259,17 @@ impl Error {
     pub fn http_status(&self) -> u16 {
         let row = self.row();
         row.http_status.unwrap_or_else(|| row.kind.http_status())
+    }
+
+    /// The refusal for whoever prints it as JSON; `status` is [`Error::status`].
+    #[must_use]
+    pub fn failed<'s>(&self, status: &'s Status) -> Failed<'s> {
+        Failed {
+            http_status: self.http_status(),
+            grpc_code: status.code() as u32,
+            message: status.message(),
+            details: Some(status.details()),
+        }
     }
 
     /// The header that belongs to the refusal whatever its body: `Allow`, the version that will do, the Bearer challenge or

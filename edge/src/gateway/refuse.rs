@@ -15,7 +15,7 @@ use crate::accept::error_shape;
 use crate::error::Error;
 use crate::headers::Wire;
 use crate::request::{Record, finish_connection, read_away};
-use crate::transcode::{ErrorShape, Failed};
+use crate::transcode::ErrorShape;
 
 /// Answers the request of `record` with `error`. Nothing may have been written before.
 pub(super) async fn write(
@@ -80,13 +80,7 @@ async fn write_rest(session: &mut Session, error: &Error, status: &Status) -> pi
 
 fn rest(error: &Error, status: &Status, shape: ErrorShape) -> pingora::Result<(Box<ResponseHeader>, Bytes)> {
     let mut body = Vec::with_capacity(512);
-    let failed = Failed {
-        http_status: error.http_status(),
-        grpc_code: status.code() as u32,
-        message: status.message(),
-        details: Some(status.details()),
-    };
-    shape.put(&failed, None, &mut body);
+    shape.put(&error.failed(status), None, &mut body);
     let mut header = ResponseHeader::build_no_case(error.http_status(), Some(8))?;
     header.insert_header(CONTENT_TYPE, shape.content_type())?;
     header.insert_header(CONTENT_LENGTH, body.len())?;

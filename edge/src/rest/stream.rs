@@ -151,12 +151,7 @@ impl Messages<'_> {
     async fn fail(&mut self, error: Error) -> Result<(), Ended> {
         self.record.refused(&error);
         let status = error.status(self.record.transaction_id());
-        let failed = Failed {
-            http_status: error.http_status(),
-            grpc_code: status.code() as u32,
-            message: status.message(),
-            details: Some(status.details()),
-        };
+        let failed = error.failed(&status);
         self.end_with(&failed, None).await
     }
 

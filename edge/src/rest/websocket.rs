@@ -24,7 +24,7 @@ use tonic::Code;
 use super::Target;
 use crate::error::Error;
 use crate::request::{Call, Ended, Record};
-use crate::transcode::{Failed, code_name, status_json};
+use crate::transcode::{code_name, status_json};
 use conversation::{Conversation, End};
 use frames::{Broken, Event};
 pub use handshake::wishes;
@@ -123,12 +123,7 @@ fn say(
 fn refuse(socket: &mut Socket<'_>, record: &mut Record, error: &Error) {
     record.refused(error);
     let status = error.status(record.transaction_id());
-    let failed = Failed {
-        http_status: error.http_status(),
-        grpc_code: status.code() as u32,
-        message: status.message(),
-        details: Some(status.details()),
-    };
+    let failed = error.failed(&status);
     let mut json = Vec::with_capacity(512);
     status_json(&failed, None, &mut json);
     socket.frames.send(json);
