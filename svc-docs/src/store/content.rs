@@ -114,11 +114,11 @@ impl Upload {
         Ok(Content { file: self.file, media_type, size_bytes: self.size_bytes, sha256 })
     }
 
-    /// Gives the file up and removes what was written.
+    /// Gives the file up and removes what was written; what is written late is the sweeper's.
     pub async fn abandon(self) {
         let Self { store, stream, file, .. } = self;
         drop(stream);
-        store.discard(file).await;
+        store.clear(file).await;
     }
 }
 

@@ -50,6 +50,15 @@ impl Store {
         }
     }
 
+    /// Removes what has been written of a file that will not be finished. It stays listed: a chunk that the driver had under way
+    /// when its upload broke off may land after this, and only the sweeper can know that none does any more.
+    pub(super) async fn clear(&self, file: FileId) {
+        let chunks = self.chunks.delete_many(doc! { "files_id": file.to_string() });
+        if let Err(error) = self.within(chunks).await {
+            tracing::debug!(%error, "chunks are left to the sweeper");
+        }
+    }
+
     /// Sweeps every ten minutes until dropped.
     pub async fn sweep_for_ever(&self) {
         loop {
