@@ -3,12 +3,13 @@
 
 mod call;
 mod record;
+mod whole;
 
 use tonic::Code;
 
 pub use call::Call;
-pub(crate) use call::{finish_connection, read_away};
 pub use record::Record;
+pub(crate) use whole::{finish_connection, write_whole};
 
 use crate::error::Error;
 

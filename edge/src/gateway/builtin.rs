@@ -10,7 +10,6 @@ use http::header::{
 };
 use http::{HeaderValue, Method as Verb};
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::ServerSession as Session;
 use std::sync::Arc;
 use tonic::Code;
@@ -19,7 +18,7 @@ use super::{Context, Gateway, options};
 use crate::authn::Authenticated;
 use crate::builtin::{Access, Page};
 use crate::error::Error;
-use crate::request::{Ended, finish_connection};
+use crate::request::{Ended, finish_connection, write_whole};
 
 /// What can be done with a page.
 const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -46,12 +45,7 @@ impl Gateway {
         finish_connection(session, &self.shared.drain);
         context.record.ended(Code::Ok);
         let header = Box::new(header(page, known)?);
-        if known || verb == Verb::HEAD {
-            session.response_duplex_vec(vec![HttpTask::Header(header, true)]).await?;
-            return Ok(());
-        }
-        session.write_response_header(header).await?;
-        Ok(session.write_response_body(Bytes::clone(&page.body), true).await?)
+        Ok(write_whole(session, header, Bytes::clone(&page.body)).await?)
     }
 
     /// Who asks, if they may see what is built in.

@@ -218,13 +218,14 @@ impl Gateway {
         };
         let framed = dialogue.is_some();
         let matched = match dialogue {
-            Some(matched) => matched,
-            None => match snapshot.contract.route_on(self.listener, &header.method, uri.path()) {
-                Err(Refusal::MethodNotAllowed { allow }) if header.method == Verb::OPTIONS => {
-                    return options::answer(session, context, &self.shared.drain, &allow).await;
-                }
-                matched => matched.map_err(Error::from)?,
-            },
+            Some(matched) => Ok(matched),
+            None => snapshot.contract.route_on(self.listener, &header.method, uri.path()),
+        };
+        let matched = match matched {
+            Err(Refusal::MethodNotAllowed { allow }) if header.method == Verb::OPTIONS => {
+                return options::answer(session, context, &self.shared.drain, &allow).await;
+            }
+            matched => matched.map_err(Error::from)?,
         };
         context.record.template = Some(Arc::clone(matched.binding.template()));
         let call = self.admit(snapshot, matched.method, session, context).await?;

@@ -1,15 +1,15 @@
 //! OPTIONS of a path that has no method of its own for it: what else can be done there (RFC 9110 section 9.3.7). It tells no more
 //! than a refused verb does, so it asks for no more: nobody is authenticated and no service is called.
 
+use bytes::Bytes;
 use chassis::drain::Drain;
 use http::header::{ALLOW, CACHE_CONTROL};
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::ServerSession as Session;
 use tonic::Code;
 
 use super::Context;
-use crate::request::{Ended, finish_connection};
+use crate::request::{Ended, finish_connection, write_whole};
 
 /// Answers with the verbs of the path.
 pub(super) async fn answer(
@@ -24,6 +24,5 @@ pub(super) async fn answer(
     header.insert_header(ALLOW, allow)?;
     // What a path answers to changes with a rollout.
     header.insert_header(CACHE_CONTROL, "no-store")?;
-    session.response_duplex_vec(vec![HttpTask::Header(Box::new(header), true)]).await?;
-    Ok(())
+    Ok(write_whole(session, Box::new(header), Bytes::new()).await?)
 }

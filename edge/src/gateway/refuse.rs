@@ -5,7 +5,7 @@ use bytes::Bytes;
 use chassis::drain::Drain;
 use chassis::error::{Failure as _, Kind};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, Method as Verb, StatusCode};
+use http::{HeaderMap, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::ServerSession as Session;
@@ -14,7 +14,7 @@ use tonic::Status;
 use crate::accept::error_shape;
 use crate::error::Error;
 use crate::headers::Wire;
-use crate::request::{Record, finish_connection, read_away};
+use crate::request::{Record, finish_connection, write_whole};
 use crate::transcode::ErrorShape;
 
 /// Answers the request of `record` with `error`. Nothing may have been written before.
@@ -68,14 +68,7 @@ async fn write_grpc(session: &mut Session, status: &Status) -> pingora::Result<(
 
 async fn write_rest(session: &mut Session, error: &Error, status: &Status) -> pingora::Result<()> {
     let (header, body) = rest(error, status, error_shape(&session.req_header().headers))?;
-    if session.req_header().method == Verb::HEAD {
-        session.response_duplex_vec(vec![HttpTask::Header(header, true)]).await?;
-        return Ok(());
-    }
-    session.write_response_header(header).await?;
-    session.write_response_body(body, true).await?;
-    read_away(session).await;
-    Ok(())
+    write_whole(session, header, body).await
 }
 
 fn rest(error: &Error, status: &Status, shape: ErrorShape) -> pingora::Result<(Box<ResponseHeader>, Bytes)> {

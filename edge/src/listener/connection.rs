@@ -1,7 +1,7 @@
-//! A connection above TLS, as Pingora's HTTP sessions read and write it. It adds what Pingora does not have: one deadline and one size for a
-//! whole request header (Pingora's timeout is per read and its bound is 1 MiB), a buffer that makes one TLS record of what is
-//! flushed together, and a record of what the connection is and does, which the gateway finds in the session's digest and the
-//! drain watches.
+//! A connection above TLS, as Pingora's HTTP sessions read and write it. It adds what Pingora does not have: one deadline and one
+//! size for a whole request header (Pingora's timeout is per read and its bound is 1 MiB), a buffer that makes one TLS record of
+//! what is flushed together, and a record of what the connection is and does, which the gateway finds in the session's digest and
+//! the drain watches.
 
 use std::future::poll_fn;
 use std::io;

@@ -7,17 +7,14 @@ use std::time::Duration;
 use chassis::drain::Drain;
 use http::{HeaderMap, HeaderValue};
 use pingora::protocols::http::ServerSession as Session;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use super::finish_connection;
 use crate::contract::Method;
 use crate::error::Error;
 use crate::headers::{self, Received, Wire};
 use crate::snapshot::Snapshot;
 use crate::upstream::{StreamClass, Upstream, UpstreamStream};
-
-/// How much of a body that nobody wants is read away, and for how long.
-const DRAIN_BYTES_MAX: usize = 1024 * 1024;
-const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// A call that may be made.
 pub struct Call {
@@ -62,29 +59,4 @@ impl Call {
             Err(_) => Err(Error::DeadlineExceeded),
         }
     }
-}
-
-/// Lets a kept-alive HTTP/1 connection end with this answer when the process is stopping. Must precede the answer's header.
-pub(crate) fn finish_connection(session: &mut Session, drain: &Drain) {
-    if drain.is_stopping() {
-        session.set_keepalive(None);
-    }
-}
-
-/// Reads away what a client still sends of a body that was answered before its end. A connection of HTTP/1 that is closed on unread
-/// bytes is reset, and the reset may overtake the answer; HTTP/2 resets the one stream behind it.
-pub(crate) async fn read_away(session: &mut Session) {
-    if session.is_http2() || session.is_body_done() {
-        return;
-    }
-    let reading = async {
-        let mut left = DRAIN_BYTES_MAX;
-        while let Ok(Some(bytes)) = session.read_request_body().await {
-            match left.checked_sub(bytes.len()) {
-                Some(rest) => left = rest,
-                None => return,
-            }
-        }
-    };
-    let _ = timeout(DRAIN_TIME, reading).await;
 }

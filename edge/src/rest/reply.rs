@@ -8,7 +8,6 @@ use http::header::{
 };
 use http::{HeaderMap, Method as Verb, StatusCode};
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::ServerSession as Session;
 use tonic::Code;
 
@@ -17,7 +16,7 @@ use super::answer::Status;
 use crate::accept::error_shape;
 use crate::coding::Coding;
 use crate::headers;
-use crate::request::{Call, Record, read_away};
+use crate::request::{Call, Record, write_whole};
 use crate::transcode::{http_status_of, retry_after};
 
 /// The header of a success, without its length: what every answer carries, and what the upstream may add.
@@ -118,21 +117,12 @@ pub(super) async fn write(
     body: Bytes,
 ) -> pingora::Result<()> {
     call.finish_connection(session);
-    let empty = matches!(header.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if empty {
+    if matches!(header.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         header.remove_header(&CONTENT_TYPE);
     } else {
         header.insert_header(CONTENT_LENGTH, body.len())?;
     }
-    if empty || session.req_header().method == Verb::HEAD {
-        session.response_duplex_vec(vec![HttpTask::Header(header, true)]).await?;
-        return Ok(());
-    }
-    session.write_response_header(header).await?;
-    session.write_response_body(body, true).await?;
-    // A service may answer a stream of messages before it has heard the last.
-    read_away(session).await;
-    Ok(())
+    write_whole(session, header, body).await
 }
 
 /// Writes an upstream's failure.

@@ -322,15 +322,7 @@ impl Binding {
         self.encode_body(Media::Json, &RestRequest { body, ..RestRequest::new(&nothing) }, out)
     }
 
-    /// Appends the first message of an upload: variables, query, content type and the first bytes (`request.body`).
-    ///
-    /// # Errors
-    /// As [`Binding::encode_request`].
-    pub fn upload_first(&self, request: &RestRequest<'_>, out: &mut Vec<u8>) -> Result<(), RequestError> {
-        self.encode_body(Media::Raw, request, out)
-    }
-
-    /// Appends a later message of an upload: bytes and nothing else.
+    /// Appends a later message of an upload, bytes and nothing else: the first is [`Binding::encode_request`]'s.
     pub fn upload_next(&self, data: &[u8], out: &mut Vec<u8>) {
         self.put_http_body(None, data, out);
     }

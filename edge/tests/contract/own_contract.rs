@@ -198,7 +198,7 @@ fn an_upload_names_its_document_once() {
     let first =
         RestRequest { content_type: Some("text/plain"), ..support::rest(&variables, None, b"hello ") };
     let mut out = Vec::new();
-    binding.upload_first(&first, &mut out).unwrap();
+    binding.encode_request(&first, &mut out).unwrap();
     let message = UploadContentRequest::decode(out.as_slice()).unwrap();
     let content = message.content.unwrap();
     assert_eq!(
