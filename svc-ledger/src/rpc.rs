@@ -154,6 +154,10 @@ impl LedgerService for Rpc {
         }
     }
 
+    async fn set_grant(&self, _: Request<pb::SetGrantRequest>) -> Result<Response<pb::Grant>, Status> {
+        Err(Error::NotPermitted.into())
+    }
+
     async fn create_transfer(
         &self,
         request: Request<pb::CreateTransferRequest>,
