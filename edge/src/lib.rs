@@ -6,7 +6,7 @@
 //! whether they may, [`headers`] what the upstream hears of it; then [`relay`] carries gRPC and [`rest`] carries REST, which
 //! [`transcode`] turns into gRPC and back, in whatever [`coding`] its bodies come and whatever form the client will [`accept`];
 //! [`upstream`] is the way on; [`builtin`] is
-//! what the edge answers itself. [`error`] holds every refusal.
+//! what the edge answers itself, and a [`provider`] a service it asks something for itself. [`error`] holds every refusal.
 //!
 //! Promises: a method is identified once, before authentication, and nothing later matches again. No header of a client
 //! reaches a service unless it is on a list. Nothing waits without a deadline, no buffer grows without a bound. One
@@ -31,6 +31,7 @@ mod jwks;
 pub mod listener;
 pub mod metrics;
 pub mod policy;
+pub mod provider;
 pub mod relay;
 pub mod request;
 pub mod rest;

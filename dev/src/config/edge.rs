@@ -63,6 +63,11 @@ pub(super) fn config(site: &Site) -> Result<Value> {
             upstream(Part::Cache, site.ports.cache),
             upstream(Part::Docs, site.ports.docs),
         ],
+        "providers": {
+            "rate_limit": Part::Cache.name(),
+            "revocation": Part::Cache.name(),
+            "audit": Part::Docs.name(),
+        },
         "authn": {
             // The issuer is asked over plain HTTP, on loopback.
             "development": true,

@@ -17,7 +17,7 @@ pub use listener::{Listeners, Mesh, Partner, Public};
 
 use crate::contract::{DescriptorSet, MethodOverride, ServiceOverride};
 use crate::upstream::UpstreamConfig;
-use crate::{authn, builtin, route, transcode};
+use crate::{authn, builtin, provider, route, transcode};
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -60,6 +60,9 @@ pub struct Config {
     pub method: Vec<MethodOverride>,
     /// The services behind the edge.
     pub upstream: Vec<UpstreamConfig>,
+    /// Which of them the edge itself calls.
+    #[serde(default)]
+    pub providers: provider::Config,
     /// What the edge answers itself.
     #[serde(default)]
     pub builtin: builtin::Config,
@@ -118,6 +121,12 @@ impl Config {
                 known,
                 "descriptor_set.upstream = {:?}: there is no such [[upstream]]",
                 set.upstream
+            );
+        }
+        for (key, name) in self.providers.named() {
+            anyhow::ensure!(
+                names.contains(name),
+                "providers.{key} = {name:?}: there is no such [[upstream]]"
             );
         }
         let needs_tokens = public.is_some() && self.authn.issuers.is_empty();
