@@ -1,21 +1,18 @@
-//! Who asks, for how long, and within which transaction: what the edge tells a service about a request. How the caller's
-//! identity crosses the wire is known to this file alone; it is believed only because the listener admits nobody but the edge.
+//! Who asks, for how long, and within which transaction: what the edge tells a service about a request. Who asks is signed
+//! ([`crate::transaction_token`]); the rest is believed because the listener admits nobody but the edge.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue};
-use serde::{Deserialize, Serialize};
 
 use crate::deadline::Deadline;
 use crate::error::{Failure, Kind};
 use crate::trace::TraceContext;
 use crate::transaction;
+use crate::transaction_token::{TXN_TOKEN, TokenError, Verifier};
 
-/// Carries the [`Caller`].
-pub const CALLER: &str = "causeway-caller";
 /// Names the transaction that every call made on behalf of one request shares.
 pub const TRANSACTION_ID: &str = "causeway-transaction-id";
 /// How many times the request has crossed the edge before.
@@ -25,19 +22,16 @@ pub const HOPS: &str = "causeway-hops";
 pub type Scopes = BTreeSet<String>;
 
 /// Who stands behind a request, and which workload brought it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// Who stands behind it.
     pub principal: Principal,
     /// The workload that called through the mesh listener ("svc-docs"); none when the request came from outside.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
 }
 
 /// Who stands behind a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
     /// Nobody known.
     Anonymous,
@@ -50,28 +44,24 @@ pub enum Principal {
 }
 
 /// A person, as a trusted issuer describes them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
     /// The `iss` of the token.
     pub issuer: String,
     /// The `sub` of the token, unique within the issuer.
     pub id: String,
     /// The customer the person is, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<String>,
     /// What the token allows.
     pub scopes: Scopes,
 }
 
 /// A partner of the bank.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partner {
     /// As mapped from the certificate.
     pub id: String,
     /// The person it acts for, by a certificate-bound token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Subject>,
 }
 
@@ -135,22 +125,6 @@ impl Caller {
             Principal::Service => "service",
         }
     }
-
-    /// The value of the [`CALLER`] header.
-    #[must_use]
-    pub fn to_header(&self) -> Option<HeaderValue> {
-        let json = serde_json::to_vec(self).ok()?;
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(URL_SAFE_NO_PAD.encode(json))).ok()
-    }
-
-    /// Reads the value of the [`CALLER`] header.
-    ///
-    /// # Errors
-    /// When it is not what [`Caller::to_header`] writes.
-    pub fn from_header(value: &HeaderValue) -> Result<Self, CallError> {
-        let json = URL_SAFE_NO_PAD.decode(value.as_bytes()).map_err(|_| CallError::CallerMalformed)?;
-        serde_json::from_slice(&json).map_err(|_| CallError::CallerMalformed)
-    }
 }
 
 /// The length prefix keeps an issuer that ends like another's subject begins from sharing a scope with it.
@@ -171,6 +145,8 @@ pub struct Call {
     pub hops: u8,
     /// The trace it belongs to.
     pub trace: TraceContext,
+    /// The token that said who asks, to be handed back with a call onward; none where nobody's word was needed.
+    pub token: Option<HeaderValue>,
 }
 
 impl Call {
@@ -182,12 +158,17 @@ impl Call {
         request.extensions().get::<Self>().cloned().ok_or_else(|| CallError::OutsideChassis.into_status())
     }
 
-    /// Reads what the edge stamped.
+    /// Reads what the edge stamped for the workload `own`, a SPIFFE id.
     ///
     /// # Errors
-    /// When the caller or the transaction id is missing or malformed.
-    pub fn from_headers(headers: &HeaderMap, deadline: Deadline) -> Result<Self, CallError> {
-        let caller = Caller::from_header(headers.get(CALLER).ok_or(CallError::CallerMissing)?)?;
+    /// When the transaction token is not to be believed, or there is no transaction id.
+    pub fn from_headers(
+        headers: &HeaderMap,
+        deadline: Deadline,
+        verifier: &Verifier,
+        own: &str,
+    ) -> Result<Self, CallError> {
+        let verified = verifier.of(headers, own, SystemTime::now())?;
         let transaction_id = headers
             .get(TRANSACTION_ID)
             .and_then(|value| value.to_str().ok())
@@ -198,7 +179,8 @@ impl Call {
             .and_then(|value| value.parse().ok())
             .unwrap_or(0);
         let trace = TraceContext::from_headers(headers).unwrap_or_else(TraceContext::root);
-        Ok(Self { caller: Arc::new(caller), deadline, transaction_id: transaction_id.into(), hops, trace })
+        let (caller, token) = (Arc::clone(&verified.caller), headers.get(TXN_TOKEN).cloned());
+        Ok(Self { caller, deadline, transaction_id: transaction_id.into(), hops, trace, token })
     }
 
     /// Runs `future` as part of this call, so that an internal error can name its transaction.
@@ -210,12 +192,9 @@ impl Call {
 /// What can be wrong with the identity of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// No [`CALLER`] header.
-    #[error("the request carries no caller")]
-    CallerMissing,
-    /// A [`CALLER`] header nobody here wrote.
-    #[error("the request carries a malformed caller")]
-    CallerMalformed,
+    /// Nobody the edge speaks for.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// No [`TRANSACTION_ID`] header.
     #[error("the request carries no transaction id")]
     TransactionIdMissing,
@@ -229,15 +208,15 @@ impl Failure for CallError {
 
     fn kind(&self) -> Kind {
         match self {
-            Self::CallerMissing | Self::CallerMalformed | Self::TransactionIdMissing => Kind::Unauthenticated,
+            Self::Token(error) => error.kind(),
+            Self::TransactionIdMissing => Kind::Unauthenticated,
             Self::OutsideChassis => Kind::Internal,
         }
     }
 
     fn reason(&self) -> &'static str {
         match self {
-            Self::CallerMissing => "CALLER_MISSING",
-            Self::CallerMalformed => "CALLER_MALFORMED",
+            Self::Token(error) => error.reason(),
             Self::TransactionIdMissing => "TRANSACTION_ID_MISSING",
             Self::OutsideChassis => "OUTSIDE_CHASSIS",
         }
@@ -254,32 +233,6 @@ mod tests {
             id: id.into(),
             customer_id: Some("c-1".into()),
             scopes: ["accounts.read".to_owned()].into(),
-        }
-    }
-
-    #[test]
-    fn a_caller_survives_the_wire() {
-        let principals = [
-            Principal::Anonymous,
-            Principal::Service,
-            Principal::Subject(subject("https://issuer", "alice")),
-            Principal::Partner(Partner { id: "psp".into(), subject: None }),
-            Principal::Partner(Partner {
-                id: "psp".into(), subject: Some(subject("https://issuer", "zoë"))
-            }),
-        ];
-        for principal in principals {
-            for service in [None, Some("svc-docs".to_owned())] {
-                let caller = Caller { principal: principal.clone(), service };
-                assert_eq!(Caller::from_header(&caller.to_header().unwrap()).unwrap(), caller);
-            }
-        }
-    }
-
-    #[test]
-    fn a_malformed_caller_is_refused() {
-        for bad in ["", "e30", "not base64!", "bnVsbA", "eyJwcmluY2lwYWwiOiJhbm9ueW1vdXMiLCJ4IjoxfQ"] {
-            assert!(Caller::from_header(&HeaderValue::from_static(bad)).is_err(), "{bad}");
         }
     }
 

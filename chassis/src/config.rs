@@ -44,6 +44,8 @@ pub struct Server {
     /// Between "not ready" and refusing connections: the edge's health check must see it first (every second, two failures).
     #[serde(default = "defaults::lame_duck_ms")]
     pub lame_duck_ms: u64,
+    /// The public keys of the edge's transaction tokens, PEM; watched. Who asks is believed by these alone.
+    pub edge_keys: PathBuf,
     /// RPCs served at once; more are refused with `RESOURCE_EXHAUSTED` while the answer is still cheap.
     #[serde(default = "defaults::in_flight_max")]
     pub in_flight_max: usize,

@@ -12,13 +12,14 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 use uuid::Uuid;
 
-use crate::call::{CALLER, Call, HOPS, TRANSACTION_ID};
+use crate::call::{Call, HOPS, TRANSACTION_ID};
 use crate::config;
 use crate::deadline::{self, Deadline};
 use crate::drain::Drain;
 use crate::error::{Failure, Kind};
 use crate::identity::Identity;
 use crate::trace::{TRACEPARENT, TraceContext};
+use crate::transaction_token::TXN_TOKEN;
 
 mod pool;
 
@@ -49,8 +50,8 @@ impl EdgeChannel {
         EdgeCall {
             pool: self.pool.clone(),
             deadline: call.deadline,
-            // The workload itself has nobody to forward: the edge sees who it is.
-            caller: if call.caller.is_service() { None } else { call.caller.to_header() },
+            // The workload itself has nobody's word to hand back: the edge sees who it is.
+            token: if call.caller.is_service() { None } else { call.token.clone() },
             transaction_id: call.transaction_id.clone(),
             hops: call.hops.saturating_add(1),
             trace: call.trace,
@@ -63,7 +64,7 @@ impl EdgeChannel {
         EdgeCall {
             pool: self.pool.clone(),
             deadline: Deadline::after(budget),
-            caller: None,
+            token: None,
             transaction_id: Uuid::now_v7().to_string().into(),
             hops: 0,
             trace: TraceContext::root(),
@@ -76,7 +77,7 @@ impl EdgeChannel {
 pub struct EdgeCall {
     pool: Arc<Pool>,
     deadline: Deadline,
-    caller: Option<HeaderValue>,
+    token: Option<HeaderValue>,
     transaction_id: Arc<str>,
     hops: u8,
     trace: TraceContext,
@@ -96,8 +97,8 @@ impl EdgeCall {
         set(TRANSACTION_ID, self.transaction_id.to_string())?;
         set(HOPS, self.hops.to_string())?;
         set(TRACEPARENT, self.trace.or_current().to_string())?;
-        if let Some(caller) = &self.caller {
-            request.headers_mut().insert(CALLER, caller.clone());
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(TXN_TOKEN, token.clone());
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::serve;
 use crate::spans::Spans;
 use crate::telemetry;
+use crate::transaction_token::Verifier;
 
 /// The exit code of a configuration that cannot be used (`EX_USAGE` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 64;
@@ -218,6 +219,9 @@ async fn serve_service<S: Service>(config: &S::Config, process: Process) -> anyh
         own.as_deref().unwrap_or("nobody")
     );
     identity.watch(&process.drain);
+    let verifier = Verifier::load(&server.edge_keys, identity.trust_domain()).context("server.edge_keys")?;
+    verifier.watch(&process.drain);
+    let callers = serve::Callers { verifier, own: identity.spiffe_id(S::NAME).into() };
     process.health.set_ready("listener", false);
     let admin = spawn_admin(process.admin(), accept::bind(server.admin).await?);
     let edge = EdgeChannel::start(config.edge(), &identity, &process.drain)?;
@@ -236,7 +240,7 @@ async fn serve_service<S: Service>(config: &S::Config, process: Process) -> anyh
     let listener = accept::bind(server.listen).await?;
     let drain = process.drain.clone();
     let (health, metrics) = (process.health.clone(), process.metrics.clone());
-    let serving = serve::serve(service.routes(), listener, tls, server, &health, &metrics, &drain);
+    let serving = serve::serve(service.routes(), listener, tls, callers, server, &health, &metrics, &drain);
     process.health.set_ready("listener", true);
     tracing::info!(listen = %server.listen, admin = %server.admin, "serving");
     let drained = process.until_drained(stop, server.lame_duck(), server.drain());

@@ -31,6 +31,7 @@ mod layer;
 mod refusal;
 mod response;
 
+pub use layer::Callers;
 use layer::Shared;
 
 /// What one stream may have unread. With the edge's 100 streams a connection this bounds a connection at 25 MiB.
@@ -54,12 +55,13 @@ pub async fn serve(
     routes: Routes,
     listener: TcpListener,
     tls: TlsServer,
+    callers: Callers,
     config: &config::Server,
     health: &Health,
     metrics: &Metrics,
     drain: &Drain,
 ) -> anyhow::Result<()> {
-    let shared = Arc::new(Shared::new(config, metrics, drain));
+    let shared = Arc::new(Shared::new(config, callers, metrics, drain));
     let (ready, incoming) = mpsc::channel::<Result<Connection, std::io::Error>>(HANDSHAKES_WAITING_MAX);
     let accepting = {
         let drain = drain.clone();

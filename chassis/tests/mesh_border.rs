@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use chassis::call::{CALLER, TRANSACTION_ID};
+use chassis::call::TRANSACTION_ID;
 use chassis::identity::{Clients, Identity};
+use chassis::transaction_token::{Signer, TXN_TOKEN};
 use chassis::{Call, Caller, Drain, EdgeChannel, Health, Metrics, Principal, Subject, accept, config, serve};
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
@@ -23,6 +24,7 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 
 const DOMAIN: &str = "causeway.test";
+const OWN: &str = "spiffe://causeway.test/svc-probe";
 
 struct Pki {
     directory: tempfile::TempDir,
@@ -118,6 +120,8 @@ impl tower::Service<Request<Body>> for Endless {
 
 struct Served {
     address: SocketAddr,
+    /// Mints what the service believes.
+    signer: Signer,
     drain: Drain,
     health: Health,
     metrics: Metrics,
@@ -128,9 +132,12 @@ async fn served(pki: &Pki) -> Served {
     let tls = identity.server(Clients::Only(vec![identity.spiffe_id("edge")]), &[b"h2"]).unwrap();
     let listener = accept::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server: config::Server =
-        toml::from_str(&format!("listen = \"{address}\"\nadmin = \"127.0.0.1:0\"\nin_flight_max = 2"))
-            .unwrap();
+    let server: config::Server = toml::from_str(&format!(
+        "listen = \"{address}\"\nadmin = \"127.0.0.1:0\"\nedge_keys = \"\"\nin_flight_max = 2"
+    ))
+    .unwrap();
+    let signer = Signer::load(None, DOMAIN, Duration::from_secs(60)).unwrap();
+    let callers = serve::Callers { verifier: signer.verifier(), own: OWN.into() };
     let (drain, health, metrics) = (Drain::default(), Health::default(), Metrics::default());
     let (task, ready, numbers) = (drain.clone(), health.clone(), metrics.clone());
     // Not on the drain: what is tested is that the drain of its RPCs ends it.
@@ -142,9 +149,11 @@ async fn served(pki: &Pki) -> Served {
             tokio::net::TcpListener::from_std(std).unwrap()
         };
         let routes = Routes::new(Probe).add_service(Endless);
-        runtime.block_on(serve::serve(routes, listener, tls, &server, &ready, &numbers, &task)).unwrap();
+        runtime
+            .block_on(serve::serve(routes, listener, tls, callers, &server, &ready, &numbers, &task))
+            .unwrap();
     }));
-    Served { address, drain, health, metrics }
+    Served { address, signer, drain, health, metrics }
 }
 
 type Client = hyper::client::conn::http2::SendRequest<Full<bytes::Bytes>>;
@@ -161,13 +170,18 @@ async fn connect(address: SocketAddr, identity: &Identity, drain: &Drain) -> Res
     Ok(client)
 }
 
-fn request(path: &str, caller: Option<&Caller>, budget: &str) -> Request<Full<bytes::Bytes>> {
+/// A token for a workload that says that `caller` asks.
+fn mint(signer: &Signer, caller: &Caller, audience: &str) -> http::HeaderValue {
+    signer.mint(caller, audience, std::time::SystemTime::now(), None).unwrap().value
+}
+
+fn request(path: &str, token: Option<http::HeaderValue>, budget: &str) -> Request<Full<bytes::Bytes>> {
     let mut request = Request::post(format!("http://svc-probe{path}"))
         .header("content-type", "application/grpc")
         .header("grpc-timeout", budget)
         .header(TRANSACTION_ID, "txn-1");
-    if let Some(caller) = caller {
-        request = request.header(CALLER, caller.to_header().unwrap());
+    if let Some(token) = token {
+        request = request.header(TXN_TOKEN, token);
     }
     request.body(Full::default()).unwrap()
 }
@@ -192,26 +206,45 @@ async fn only_the_edge_gets_in_and_a_call_ends_at_its_deadline() {
         // TLS 1.3 tells a client only when it reads that its certificate was refused.
         let refused = match connect(served.address, &pki.identity(workload), &clients).await {
             Err(_) => true,
-            Ok(mut client) => {
-                client.send_request(request("/test.Probe/Who", Some(&alice()), "1S")).await.is_err()
-            }
+            Ok(mut client) => client
+                .send_request(request("/test.Probe/Who", Some(mint(&served.signer, &alice(), OWN)), "1S"))
+                .await
+                .is_err(),
         };
         assert!(refused, "{workload} is not the edge");
     }
 
     let edge = pki.identity("edge");
     let mut client = connect(served.address, &edge, &clients).await.unwrap();
-    let answer = client.send_request(request("/test.Probe/Who", Some(&alice()), "1S")).await.unwrap();
+    let answer = client
+        .send_request(request("/test.Probe/Who", Some(mint(&served.signer, &alice(), OWN)), "1S"))
+        .await
+        .unwrap();
     let text = answer.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(text, "subject:1:i:alice txn-1");
 
     let nobody = client.send_request(request("/test.Probe/Who", None, "1S")).await.unwrap();
     assert_eq!(status(nobody.headers()), Some("16"), "no caller, no call");
 
-    let late = client.send_request(request("/test.Endless/Head", Some(&alice()), "50m")).await.unwrap();
+    let (ours, theirs) = (&served.signer, Signer::load(None, DOMAIN, Duration::from_secs(60)).unwrap());
+    for (signer, audience, why) in
+        [(ours, "spiffe://causeway.test/svc-docs", "minted for another"), (&theirs, OWN, "minted by another")]
+    {
+        let stolen = Some(mint(signer, &alice(), audience));
+        let refused = client.send_request(request("/test.Probe/Who", stolen, "1S")).await.unwrap();
+        assert_eq!(status(refused.headers()), Some("16"), "{why}");
+    }
+
+    let late = client
+        .send_request(request("/test.Endless/Head", Some(mint(&served.signer, &alice(), OWN)), "50m"))
+        .await
+        .unwrap();
     assert_eq!(status(late.headers()), Some("4"), "before the head the deadline is a trailers-only answer");
 
-    let late = client.send_request(request("/test.Endless/Body", Some(&alice()), "50m")).await.unwrap();
+    let late = client
+        .send_request(request("/test.Endless/Body", Some(mint(&served.signer, &alice(), OWN)), "50m"))
+        .await
+        .unwrap();
     let trailers = late.into_body().collect().await.unwrap().trailers().cloned().unwrap();
     assert_eq!(status(&trailers), Some("4"), "after it, trailers");
 
@@ -233,9 +266,21 @@ async fn a_full_service_refuses_at_once_and_a_drain_waits_for_what_is_in_flight(
 
     let mut open = Vec::new();
     for _ in 0..2 {
-        open.push(client.send_request(request("/test.Endless/Body", Some(&alice()), "700m")).await.unwrap());
+        open.push(
+            client
+                .send_request(request(
+                    "/test.Endless/Body",
+                    Some(mint(&served.signer, &alice(), OWN)),
+                    "700m",
+                ))
+                .await
+                .unwrap(),
+        );
     }
-    let third = client.send_request(request("/test.Probe/Who", Some(&alice()), "1S")).await.unwrap();
+    let third = client
+        .send_request(request("/test.Probe/Who", Some(mint(&served.signer, &alice(), OWN)), "1S"))
+        .await
+        .unwrap();
     assert_eq!(status(third.headers()), Some("8"), "two are in flight");
 
     served.health.begin_drain();
@@ -280,16 +325,19 @@ async fn a_call_onward_carries_the_caller_and_less_time() {
 
     let out: config::Edge = toml::from_str(&format!("addresses = [\"{address}\"]")).unwrap();
     let channel = EdgeChannel::start(&out, &pki.identity("svc-docs"), &drain).unwrap();
+    let signer = Signer::load(None, DOMAIN, Duration::from_secs(60)).unwrap();
+    let token = mint(&signer, &alice(), OWN);
     let call = {
         let mut headers = HeaderMap::new();
-        headers.insert(CALLER, alice().to_header().unwrap());
+        headers.insert(TXN_TOKEN, token.clone());
         headers.insert(TRANSACTION_ID, "txn-7".parse().unwrap());
         headers.insert("causeway-hops", "1".parse().unwrap());
         headers.insert(
             "traceparent",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap(),
         );
-        Call::from_headers(&headers, chassis::Deadline::after(Duration::from_secs(3))).unwrap()
+        let deadline = chassis::Deadline::after(Duration::from_secs(3));
+        Call::from_headers(&headers, deadline, &signer.verifier(), OWN).unwrap()
     };
     let send = |mut channel: chassis::edge_channel::EdgeCall| async move {
         tower::Service::call(
@@ -300,14 +348,14 @@ async fn a_call_onward_carries_the_caller_and_less_time() {
     };
     send(channel.for_call(&call)).await.unwrap();
     let headers = heard.recv().await.unwrap();
-    assert_eq!(Caller::from_header(&headers[CALLER]).unwrap(), alice());
+    assert_eq!(headers[TXN_TOKEN], token, "what the edge said is handed back as it is");
     assert_eq!(headers[TRANSACTION_ID], "txn-7");
     assert_eq!(headers["causeway-hops"], "2");
     assert!(headers["traceparent"].to_str().unwrap().contains("0af7651916cd43dd8448eb211c80319c"));
     assert!(chassis::deadline::from_headers(&headers).unwrap() < Duration::from_secs(3));
 
     send(channel.as_service(Duration::from_secs(1))).await.unwrap();
-    assert!(!heard.recv().await.unwrap().contains_key(CALLER), "a service by itself forwards nobody");
+    assert!(!heard.recv().await.unwrap().contains_key(TXN_TOKEN), "a service by itself forwards nobody");
 
     let spent = Call { deadline: chassis::Deadline::after(Duration::ZERO), ..call };
     let error = send(channel.for_call(&spent)).await.unwrap_err();

@@ -6,6 +6,7 @@ use crate::part::Part;
 use crate::state::{self, State};
 use anyhow::{Context, Result};
 use base64::Engine;
+use chassis::transaction_token;
 use chrono::{Datelike, Duration, NaiveDate, Utc};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -64,6 +65,10 @@ pub struct Pki {
     pub store: KeyedCertificate,
     /// What the partner calls with.
     pub partner: KeyedCertificate,
+    /// The private keys of the edge's transaction tokens.
+    pub transaction_keys: PathBuf,
+    /// Their public halves, for the services.
+    pub edge_keys: PathBuf,
     /// SHA-256 of the partner's certificate as `cnf` carries it (RFC 8705).
     pub partner_thumbprint: String,
 }
@@ -85,6 +90,11 @@ impl Pki {
         let subject = Subject { common_name: PARTNER_ID, names, not_after: None };
         let partner = partner_authority.issue(&folder, "partner", &subject)?;
         let partner_thumbprint = thumbprint(&partner.certificate)?;
+        let (transaction_keys, edge_keys) =
+            (folder.join("transaction-tokens.key"), folder.join("transaction-tokens.pem"));
+        let key = transaction_token::generate()?;
+        state::write_private(&transaction_keys, &key)?;
+        state::write_private(&edge_keys, transaction_token::public_half(&key)?)?;
         Ok(Self {
             folder,
             workload_authority,
@@ -93,6 +103,8 @@ impl Pki {
             public,
             store,
             partner,
+            transaction_keys,
+            edge_keys,
             partner_thumbprint,
         })
     }

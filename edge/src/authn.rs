@@ -1,6 +1,6 @@
 //! Who sends a request: a person by token, a partner by certificate, a service by workload certificate, or nobody. Each
-//! listener takes its own kinds of credentials and no others. What comes out is a `Caller` of the chassis, ready to be stamped;
-//! whether that caller may call the method is for `authz`.
+//! listener takes its own kinds of credentials and no others. What comes out is a `Caller` of the chassis, and for each upstream
+//! the transaction token that says so; whether that caller may call the method is for `authz`.
 //!
 //! [`jws`] takes a token apart, [`claims`] judges it, both pure; the keys are [`crate::jwks`]'. A token that was verified once
 //! is remembered until it expires or its issuer's keys change, so that the common request costs one hash and one lookup.
@@ -13,6 +13,7 @@ mod memory;
 mod mesh;
 mod peer;
 mod refusal;
+mod stamp;
 mod tokens;
 
 use std::collections::HashMap;
@@ -22,9 +23,12 @@ use std::time::{Duration, SystemTime};
 use chassis::call::{Caller, Partner, Principal};
 use chassis::drain::Drain;
 use chassis::metrics::Metrics;
+use chassis::transaction_token::{Signer, TokenError};
 use http::{HeaderMap, HeaderValue};
 
 use crate::policy::Listener;
+use mesh::Mesh;
+use stamp::Stamps;
 use tokens::Tokens;
 
 pub use config::{Config, ConfigError};
@@ -37,8 +41,8 @@ pub struct Authenticator {
     tokens: Tokens,
     /// Partner ids by the URI of their certificates.
     partners: HashMap<String, String>,
-    trust_domain: String,
-    /// The stamp of nobody.
+    mesh: Mesh,
+    signer: Signer,
     anonymous: Authenticated,
 }
 
@@ -46,37 +50,30 @@ pub struct Authenticator {
 #[derive(Clone, Debug)]
 pub struct Authenticated {
     pub caller: Arc<Caller>,
-    /// The caller as the value of `causeway-caller`.
-    pub stamp: HeaderValue,
+    stamps: Arc<Stamps>,
     /// From when the credentials are no longer good; none for nobody, who has none.
     pub expires_at: Option<SystemTime>,
 }
 
-/// Why an authenticator cannot be built.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error("the caller of nobody cannot be written")]
-    Stamp,
-}
-
 impl Authenticator {
-    /// Checks the configuration, reads the issuers' keys and begins to keep them fresh. `trust_domain` is the mesh's own.
+    /// Checks the configuration, reads the issuers' keys and begins to keep them fresh. `trust_domain` is the mesh's own, `signer`
+    /// mints what services are told.
     pub async fn start(
         config: &Config,
         trust_domain: &str,
+        signer: &Signer,
         drain: &Drain,
         metrics: &Metrics,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, ConfigError> {
         config.check(trust_domain)?;
         let nobody = Caller { principal: Principal::Anonymous, service: None };
         let partners = config.partners.iter().map(|partner| (partner.uri.clone(), partner.id.clone()));
         Ok(Self {
-            tokens: Tokens::start(config, drain, metrics).await?,
+            tokens: Tokens::start(config, signer, drain, metrics).await?,
             partners: partners.collect(),
-            trust_domain: trust_domain.to_owned(),
-            anonymous: Authenticated::new(nobody, None).map_err(|_| StartError::Stamp)?,
+            mesh: Mesh::new(trust_domain, signer),
+            signer: signer.clone(),
+            anonymous: Authenticated::new(signer, Arc::new(nobody), None),
         })
     }
 
@@ -93,7 +90,7 @@ impl Authenticator {
         match listener {
             Listener::Public => self.person(peer, memory, headers, now).await,
             Listener::Partner => self.partner(peer, memory, headers, now).await,
-            Listener::Mesh => mesh::authenticate(&self.trust_domain, peer, headers, now),
+            Listener::Mesh => self.mesh.authenticate(peer, headers, now),
         }
     }
 
@@ -129,19 +126,31 @@ impl Authenticator {
         if token.as_ref().is_some_and(|token| token.bound_to != Some(peer.sha256)) {
             return Err(Cause::Binding.into());
         }
+        if let Some(known) = memory.partner(token.as_ref()) {
+            return Ok(known);
+        }
         let subject = token.as_ref().and_then(|token| token.authenticated.caller.subject().cloned());
-        let token_ends = token.and_then(|token| token.authenticated.expires_at);
+        let token_ends = token.as_ref().and_then(|token| token.authenticated.expires_at);
         let ends = token_ends.map_or(peer.not_after, |token_ends| token_ends.min(peer.not_after));
         let principal = Principal::Partner(Partner { id: id.clone(), subject });
-        Authenticated::new(Caller { principal, service: None }, Some(ends))
+        let caller = Arc::new(Caller { principal, service: None });
+        let authenticated = Authenticated::new(&self.signer, caller, Some(ends));
+        memory.keep_partner(token, &authenticated);
+        Ok(authenticated)
     }
 }
 
 impl Authenticated {
-    fn new(caller: Caller, expires_at: Option<SystemTime>) -> Result<Self, Refusal> {
-        // A caller is base64 on the wire; failing to write one is not a thing that names from tokens can bring about.
-        let stamp = caller.to_header().ok_or(Refusal::CallerMalformed)?;
-        Ok(Self { caller: Arc::new(caller), stamp, expires_at })
+    pub(crate) fn new(signer: &Signer, caller: Arc<Caller>, expires_at: Option<SystemTime>) -> Self {
+        Self { stamps: Stamps::new(signer, Arc::clone(&caller), expires_at), caller, expires_at }
+    }
+
+    /// The transaction token that tells the workload `audience` who calls.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn stamp(&self, audience: &Arc<str>, now: SystemTime) -> Result<HeaderValue, TokenError> {
+        self.stamps.of(audience, now)
     }
 
     /// How long the credentials are still good.

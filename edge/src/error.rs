@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use chassis::error::{Failure, Kind, Violation};
+use chassis::transaction_token::TokenError;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -60,8 +61,8 @@ pub enum Error {
     CertificateRequired,
     #[error("the client certificate is not accepted: {cause}")]
     CertificateInvalid { cause: &'static str },
-    #[error("the forwarded caller is malformed")]
-    CallerMalformed,
+    #[error("the transaction token is not believed: {cause}")]
+    TransactionTokenInvalid { cause: TokenError },
     #[error("the credentials lack a scope that the method asks for")]
     ScopeMissing { any_of: Vec<String> },
     #[error("the caller may not call this method")]
@@ -138,7 +139,7 @@ impl Failure for Error {
             | Self::TokenExpired
             | Self::KeysUnavailable
             | Self::CertificateRequired
-            | Self::CallerMalformed
+            | Self::TransactionTokenInvalid { .. }
             | Self::UpstreamUnavailable { .. }
             | Self::UpstreamReset { .. }
             | Self::DeadlineExceeded
@@ -223,7 +224,9 @@ impl Error {
             Self::KeysUnavailable => Row::of(Kind::Unavailable, "KEYS_UNAVAILABLE"),
             Self::CertificateRequired => Row::of(Kind::Unauthenticated, "CERTIFICATE_REQUIRED"),
             Self::CertificateInvalid { .. } => Row::of(Kind::Unauthenticated, "CERTIFICATE_INVALID"),
-            Self::CallerMalformed => Row::of(Kind::Unauthenticated, "CALLER_MALFORMED"),
+            Self::TransactionTokenInvalid { .. } => {
+                Row::of(Kind::Unauthenticated, "TRANSACTION_TOKEN_INVALID")
+            }
             Self::ScopeMissing { .. } => Row::of(Kind::Forbidden, "SCOPE_MISSING"),
             Self::PrincipalNotAdmitted { .. } => Row::of(Kind::Forbidden, "PRINCIPAL_NOT_ADMITTED"),
             Self::HopsExceeded { .. } => Row::of(Kind::Precondition, "HOPS_EXCEEDED"),

@@ -20,8 +20,8 @@ pub use received::{Received, Refusal, read};
 pub use response::{downstream_grpc, downstream_rest};
 pub use trace::Trace;
 
-/// Who calls, in one value; written by the edge alone.
-pub const CALLER: HeaderName = HeaderName::from_static(chassis::call::CALLER);
+/// Who calls, signed by the edge.
+pub const TXN_TOKEN: HeaderName = HeaderName::from_static(chassis::transaction_token::TXN_TOKEN);
 /// The id of everything that one outside request set off.
 pub const TRANSACTION_ID: HeaderName = HeaderName::from_static(chassis::call::TRANSACTION_ID);
 /// How many times the request has crossed the edge before; services add one for each call onward.
@@ -53,13 +53,13 @@ pub enum Wire {
     Rest,
 }
 
-/// The header of the upstream request. `caller` is what `authn` made of the credentials, `left` the budget that is left.
+/// The header of the upstream request. `token` is what `authn` made of the credentials, `left` the budget that is left.
 #[must_use]
 pub fn upstream(
     from: &HeaderMap,
     wire: Wire,
     pass: &Pass,
-    caller: &HeaderValue,
+    token: &HeaderValue,
     received: &Received,
     left: Duration,
 ) -> HeaderMap {
@@ -83,7 +83,7 @@ pub fn upstream(
         to.insert(FORWARDED_HOST, host.clone());
     }
     to.insert(TE, HeaderValue::from_static("trailers"));
-    to.insert(CALLER, caller.clone());
+    to.insert(TXN_TOKEN, token.clone());
     to.insert(TRANSACTION_ID, received.transaction_id.clone());
     to.insert(HOPS, HeaderValue::from(received.hops));
     to.insert(TRACEPARENT, received.trace.header());

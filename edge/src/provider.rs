@@ -5,12 +5,13 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use chassis::call::{Caller, Principal};
 use chassis::deadline;
 use chassis::trace::TraceContext;
+use chassis::transaction_token::Signer;
 use futures::future::BoxFuture;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -22,8 +23,9 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
+use crate::authn::Authenticated;
 use crate::error::Error;
-use crate::headers::{CALLER, GRPC_TIMEOUT, HOPS, TRACEPARENT, TRANSACTION_ID};
+use crate::headers::{GRPC_TIMEOUT, HOPS, TRACEPARENT, TRANSACTION_ID, TXN_TOKEN};
 use crate::upstream::{StreamClass, Upstream, UpstreamStream, Upstreams};
 
 /// The edge's own workload, as services hear of it.
@@ -66,19 +68,17 @@ pub struct Providers {
 
 impl Providers {
     /// Finds the upstreams that `config` names; that they are there has been checked with the configuration.
-    ///
-    /// # Errors
-    /// As [`Provider::new`].
-    pub fn new(config: &Config, upstreams: &Upstreams) -> anyhow::Result<Self> {
+    #[must_use]
+    pub fn new(config: &Config, upstreams: &Upstreams, signer: &Signer) -> Self {
         let find = |name: &Option<String>| {
             let upstream = name.as_ref().and_then(|name| upstreams.get(name));
-            upstream.map(|upstream| Provider::new(Arc::clone(upstream))).transpose()
+            upstream.map(|upstream| Provider::new(Arc::clone(upstream), signer))
         };
-        Ok(Self {
-            rate_limit: find(&config.rate_limit)?,
-            revocation: find(&config.revocation)?,
-            audit: find(&config.audit)?,
-        })
+        Self {
+            rate_limit: find(&config.rate_limit),
+            revocation: find(&config.revocation),
+            audit: find(&config.audit),
+        }
     }
 }
 
@@ -88,19 +88,16 @@ impl Providers {
 pub struct Provider {
     upstream: Arc<Upstream>,
     class: StreamClass,
-    stamp: HeaderValue,
+    edge: Authenticated,
 }
 
 impl Provider {
     /// A transport to `upstream`.
-    ///
-    /// # Errors
-    /// None that a test would not have found: the edge's own caller can be written.
-    pub fn new(upstream: Arc<Upstream>) -> anyhow::Result<Self> {
+    #[must_use]
+    pub fn new(upstream: Arc<Upstream>, signer: &Signer) -> Self {
         let caller = Caller { principal: Principal::Service, service: Some(EDGE.to_owned()) };
-        let stamp =
-            caller.to_header().ok_or_else(|| anyhow::anyhow!("the edge's caller cannot be written"))?;
-        Ok(Self { upstream, class: StreamClass::Unary, stamp })
+        let edge = Authenticated::new(signer, Arc::new(caller), None);
+        Self { upstream, class: StreamClass::Unary, edge }
     }
 
     /// The same for streams: they do not share connections with calls that somebody waits for, and have no budget but the one
@@ -115,7 +112,7 @@ impl Provider {
         let value = |text: String| {
             HeaderValue::try_from(text).map_err(|_| Error::Internal { problem: "a stamp cannot be written" })
         };
-        headers.insert(CALLER, self.stamp.clone());
+        headers.insert(TXN_TOKEN, self.edge.stamp(self.upstream.audience(), SystemTime::now())?);
         headers.insert(TRANSACTION_ID, value(uuid::Uuid::now_v7().to_string())?);
         headers.insert(HOPS, HeaderValue::from_static("0"));
         headers.insert(TRACEPARENT, value(TraceContext::root().to_string())?);

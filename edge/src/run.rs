@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use chassis::accept;
 use chassis::drain::Drain;
 use chassis::identity::{Clients, Identity, TlsServer};
 use chassis::run::{EXIT_CONFIG, Process, process, spawn_admin, usage};
+use chassis::transaction_token::Signer;
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -19,7 +21,7 @@ use tokio::time::sleep;
 
 use crate::access_log::{AccessLog, Writer};
 use crate::authn::Authenticator;
-use crate::config::{Config, Listeners};
+use crate::config::{Config, Listeners, TransactionTokens};
 use crate::gateway::{Budget, Gateway, Shared, Shares};
 use crate::listener::{Admission, Front, LINGER};
 use crate::metrics::Metrics;
@@ -103,6 +105,10 @@ impl Edge {
         let admin = spawn_admin(admin, accept::bind(config.admin.listen).await?);
 
         let metrics = Metrics::register(&process.metrics);
+        let TransactionTokens { keys, lifetime_s } = &config.transaction_tokens;
+        let (domain, lifetime) = (&config.identity.trust_domain, Duration::from_secs(*lifetime_s));
+        let signer = Signer::load(keys.as_deref(), domain, lifetime).context("[transaction_tokens]")?;
+        signer.watch(&process.drain);
         let (access_log, log) = if config.access_log.enabled {
             let path = config.access_log.path.as_deref();
             let (log, writer) = AccessLog::open(path, metrics.access_log_dropped()).context("access_log")?;
@@ -115,6 +121,7 @@ impl Edge {
             authenticator: Authenticator::start(
                 &config.authn,
                 &config.identity.trust_domain,
+                &signer,
                 &process.drain,
                 &process.metrics,
             )

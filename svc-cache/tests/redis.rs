@@ -349,6 +349,7 @@ fn request<T>(message: T, service: Option<&str>) -> Request<T> {
         transaction_id: "t".into(),
         hops: 1,
         trace: chassis::trace::TraceContext::root(),
+        token: None,
     });
     request
 }

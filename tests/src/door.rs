@@ -39,10 +39,10 @@ impl Door {
         self.with("authorization", format!("Bearer {token}").parse().unwrap())
     }
 
-    /// As a service that hands on whom it acts for.
+    /// As a service that hands back the token it was given.
     #[must_use]
-    pub fn acting_for(self, caller: &chassis::Caller) -> Self {
-        self.with(chassis::call::CALLER, caller.to_header().unwrap())
+    pub fn acting_for(self, token: HeaderValue) -> Self {
+        self.with(chassis::transaction_token::TXN_TOKEN, token)
     }
 
     fn with(mut self, name: &'static str, value: HeaderValue) -> Self {

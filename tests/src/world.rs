@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use chassis::transaction_token::Signer;
 use dev::part::Part;
 use dev::{Mesh, Setup, TokenRequest};
 use http_body_util::{BodyExt as _, Full};
@@ -56,6 +57,16 @@ pub fn binaries() -> PathBuf {
 }
 
 impl World {
+    /// The transaction token that the edge would give a workload with a call of this caller's.
+    #[must_use]
+    pub fn transaction_token(&self, workload: Part, caller: &chassis::Caller) -> http::HeaderValue {
+        let keys = &self.mesh.pki().transaction_keys;
+        let domain = dev::pki::TRUST_DOMAIN;
+        let signer = Signer::load(Some(keys), domain, Duration::from_secs(60)).unwrap();
+        let audience = format!("spiffe://{domain}/{workload}");
+        signer.mint(caller, &audience, SystemTime::now(), None).unwrap().value
+    }
+
     /// Starts a mesh of its own on free ports; `configure` may lay TOML over a workload's configuration.
     pub async fn start(configure: impl FnOnce(Setup) -> anyhow::Result<Setup>) -> anyhow::Result<Self> {
         let mesh = Mesh::start(configure(Setup::temporary(&binaries())?)?).await?;

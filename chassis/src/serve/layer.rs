@@ -24,6 +24,7 @@ use crate::drain::Drain;
 use crate::error::Failure;
 use crate::metrics::{Metrics, Red};
 use crate::spans;
+use crate::transaction_token::Verifier;
 
 /// Health is asked by the edge itself, before there is any caller.
 const HEALTH: &str = "/grpc.health.v1.Health/";
@@ -39,11 +40,22 @@ pub(super) struct Shared {
     in_flight: Arc<Semaphore>,
     in_flight_max: usize,
     budget: Duration,
+    callers: Callers,
+}
+
+/// Whose word a service takes, and for whom it must have been given.
+#[derive(Clone, Debug)]
+pub struct Callers {
+    /// Verifies the edge's tokens.
+    pub verifier: Verifier,
+    /// The service's own SPIFFE id.
+    pub own: Arc<str>,
 }
 
 impl Shared {
-    pub(super) fn new(config: &config::Server, metrics: &Metrics, drain: &Drain) -> Self {
+    pub(super) fn new(config: &config::Server, callers: Callers, metrics: &Metrics, drain: &Drain) -> Self {
         Self {
+            callers,
             red: Red::register(metrics),
             drain: drain.clone(),
             in_flight: Arc::new(Semaphore::new(config.in_flight_max)),
@@ -60,7 +72,9 @@ impl Shared {
             .map_err(|_| ServeError::TooManyInFlight { max: self.in_flight_max }.into_status())?;
         let budget = deadline::from_headers(request.headers()).unwrap_or(self.budget);
         let deadline = Deadline::after(budget.saturating_sub(AHEAD_OF_TRANSPORT));
-        let call = Call::from_headers(request.headers(), deadline).map_err(CallError::into_status)?;
+        let Callers { verifier, own } = &self.callers;
+        let call = Call::from_headers(request.headers(), deadline, verifier, own);
+        let call = call.map_err(CallError::into_status)?;
         Ok((call, permit))
     }
 }

@@ -63,6 +63,7 @@ pub(super) fn config(site: &Site) -> Result<Value> {
             upstream(Part::Cache, site.ports.cache),
             upstream(Part::Docs, site.ports.docs),
         ],
+        "transaction_tokens": { "keys": site.pki.transaction_keys },
         "providers": {
             "rate_limit": Part::Cache.name(),
             "revocation": Part::Cache.name(),

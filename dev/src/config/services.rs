@@ -13,6 +13,7 @@ fn service(site: &Site, part: Part, listen: u16, admin: u16, own: Value) -> Valu
         "server": {
             "listen": loopback(listen),
             "admin": loopback(admin),
+            "edge_keys": site.pki.edge_keys,
             // Nobody has to notice that a process is about to go: the edge is stopped first.
             "lame_duck_ms": 0,
         },

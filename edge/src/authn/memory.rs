@@ -6,11 +6,15 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 
+use super::Authenticated;
 use super::tokens::Token;
 
 /// See the module; empty for a new connection. It holds one token, and whoever asks must check that the token still holds.
 #[derive(Debug, Default)]
-pub struct Memory(ArcSwapOption<Last>);
+pub struct Memory {
+    last: ArcSwapOption<Last>,
+    partner: ArcSwapOption<(Option<Arc<Token>>, Authenticated)>,
+}
 
 #[derive(Debug)]
 struct Last {
@@ -22,14 +26,33 @@ struct Last {
 impl Memory {
     /// The token of the last request, if this one has the same credentials.
     pub(super) fn recall(&self, value: &HeaderValue) -> Option<Arc<Token>> {
-        let last = self.0.load();
+        let last = self.last.load();
         let last = last.as_ref().filter(|last| same(&last.value, value.as_bytes()))?;
         Some(Arc::clone(&last.token))
     }
 
     /// Takes the place of what was remembered.
     pub(super) fn keep(&self, value: &HeaderValue, token: &Arc<Token>) {
-        self.0.store(Some(Arc::new(Last { value: value.as_bytes().into(), token: Arc::clone(token) })));
+        self.last.store(Some(Arc::new(Last { value: value.as_bytes().into(), token: Arc::clone(token) })));
+    }
+}
+
+impl Memory {
+    /// The partner of this connection with that token, or with none, if it was the last to ask.
+    pub(super) fn partner(&self, token: Option<&Arc<Token>>) -> Option<Authenticated> {
+        let last = self.partner.load();
+        let (known, authenticated) = &**last.as_ref()?;
+        let same = match (known, token) {
+            (None, None) => true,
+            (Some(known), Some(token)) => Arc::ptr_eq(known, token),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        same.then(|| authenticated.clone())
+    }
+
+    /// Takes the place of the partner that was remembered.
+    pub(super) fn keep_partner(&self, token: Option<Arc<Token>>, authenticated: &Authenticated) {
+        self.partner.store(Some(Arc::new((token, authenticated.clone()))));
     }
 }
 

@@ -1,6 +1,8 @@
 //! Why credentials are not believed: one of a few refusals, with a cause from a short list and never a value out of a token, so
 //! that nothing secret or hostile reaches an answer, a log line or a label. How a refusal is told is `error`'s business.
 
+use chassis::transaction_token::TokenError;
+
 /// Why credentials are not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -19,9 +21,9 @@ pub enum Refusal {
     /// The certificate is genuine but does not say who this is.
     #[error("the client certificate is not accepted: {cause}")]
     CertificateInvalid { cause: CertificateCause },
-    /// A service forwarded a caller that the edge did not write.
-    #[error("the forwarded caller is malformed")]
-    CallerMalformed,
+    /// A service handed back a transaction token that was not minted for it, or is no longer good.
+    #[error(transparent)]
+    TransactionToken(TokenError),
 }
 
 /// What is wrong with a token.

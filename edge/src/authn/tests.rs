@@ -50,6 +50,22 @@ fn bound(peer: &PeerCertificate) -> Value {
     claims
 }
 
+/// What the tests' edge signs with.
+fn txn_signer() -> chassis::transaction_token::Signer {
+    static SIGNER: std::sync::LazyLock<chassis::transaction_token::Signer> = std::sync::LazyLock::new(|| {
+        let lifetime = Duration::from_secs(300);
+        chassis::transaction_token::Signer::load(None, "causeway.internal", lifetime).unwrap()
+    });
+    SIGNER.clone()
+}
+
+/// What the service behind is told.
+fn told(authenticated: &Authenticated) -> Caller {
+    let audience: Arc<str> = "spiffe://causeway.internal/svc-ledger".into();
+    let stamp = authenticated.stamp(&audience, instant()).unwrap();
+    (*txn_signer().verifier().verify(&stamp, &audience, instant()).unwrap().caller).clone()
+}
+
 /// An authenticator whose one issuer has its keys in a file.
 struct Scene {
     authenticator: Authenticator,
@@ -82,9 +98,15 @@ impl Scene {
 }
 
 async fn start(jwks: Source) -> Authenticator {
-    Authenticator::start(&config(jwks), "causeway.internal", &Drain::default(), &Metrics::default())
-        .await
-        .unwrap()
+    Authenticator::start(
+        &config(jwks),
+        "causeway.internal",
+        &txn_signer(),
+        &Drain::default(),
+        &Metrics::default(),
+    )
+    .await
+    .unwrap()
 }
 
 fn bearer(token: &str) -> HeaderMap {

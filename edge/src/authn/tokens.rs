@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chassis::call::{Caller, Principal};
 use chassis::drain::Drain;
+use chassis::transaction_token::Signer;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use moka::Expiry;
@@ -27,6 +28,7 @@ use crate::jwks::{self, Algorithm, Found, Keys};
 
 /// The issuers and what they have vouched for.
 pub struct Tokens {
+    signer: Signer,
     issuers: Vec<Issuer>,
     verified: Cache<[u8; 32], Arc<Token>>,
     counts: Counts,
@@ -86,6 +88,7 @@ impl Tokens {
     /// Starts keeping the issuers' keys.
     pub async fn start(
         config: &Config,
+        signer: &Signer,
         drain: &Drain,
         metrics: &chassis::metrics::Metrics,
     ) -> Result<Self, ConfigError> {
@@ -99,7 +102,7 @@ impl Tokens {
         }
         let verified =
             Cache::builder().max_capacity(config.token_cache_entries_max).expire_after(AtExpiry).build();
-        Ok(Self { issuers, verified, counts: Counts::register(metrics) })
+        Ok(Self { signer: signer.clone(), issuers, verified, counts: Counts::register(metrics) })
     }
 
     /// Believes or refuses the token of a request, if it has one.
@@ -164,7 +167,7 @@ impl Tokens {
         let verified = issuer.rules.verify(&jws.claims, now)?;
         let caller = Caller { principal: Principal::Subject(verified.subject), service: None };
         Ok(Token {
-            authenticated: Authenticated::new(caller, Some(verified.expires_at))?,
+            authenticated: Authenticated::new(&self.signer, Arc::new(caller), Some(verified.expires_at)),
             bound_to: verified.bound_to,
             expires_at: verified.expires_at,
             issuer: place,

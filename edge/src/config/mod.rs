@@ -7,7 +7,7 @@ mod listener;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,9 @@ pub struct Config {
     /// What the edge answers itself.
     #[serde(default)]
     pub builtin: builtin::Config,
+    /// How services are told who calls.
+    #[serde(default)]
+    pub transaction_tokens: TransactionTokens,
     /// Whose tokens and certificates are believed.
     #[serde(default)]
     pub authn: authn::Config,
@@ -77,6 +80,23 @@ pub struct Config {
 pub struct Admin {
     /// Plain: `/live`, `/ready`, `/metrics`, `grpc.health.v1`; from loopback also `/routes` and `/config`.
     pub listen: SocketAddr,
+}
+
+/// `[transaction_tokens]`: how services are told who calls.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TransactionTokens {
+    /// Ed25519 private keys, PEM; watched. The first signs, all are believed when services hand their tokens back; every edge
+    /// has the same. Without it each start makes up a key, which is enough where no service of the mesh stands behind.
+    pub keys: Option<PathBuf>,
+    /// How long a token lives. Half of it is the shortest a request finds left: it must outlast the longest unary call.
+    pub lifetime_s: u64,
+}
+
+impl Default for TransactionTokens {
+    fn default() -> Self {
+        Self { keys: None, lifetime_s: 300 }
+    }
 }
 
 /// `[headers]`: names that pass besides those the edge knows, or `*` for all but those that belong to the edge, the connection
@@ -134,6 +154,10 @@ impl Config {
         anyhow::ensure!(
             self.limits.header_bytes_max >= 1024 && self.limits.message_bytes_max >= 1024,
             "limits below 1024 bytes refuse every request"
+        );
+        anyhow::ensure!(
+            (60..=3600).contains(&self.transaction_tokens.lifetime_s),
+            "transaction_tokens.lifetime_s is 60 to 3600: longer than two unary calls, shorter than a subject's token"
         );
         let heartbeat_ms = self.transcoding.sse_heartbeat_ms;
         anyhow::ensure!(

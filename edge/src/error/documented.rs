@@ -35,7 +35,7 @@ fn all() -> Vec<Error> {
         Error::KeysUnavailable,
         Error::CertificateRequired,
         Error::CertificateInvalid { cause: "unknown name" },
-        Error::CallerMalformed,
+        Error::TransactionTokenInvalid { cause: chassis::transaction_token::TokenError::Audience },
         Error::ScopeMissing { any_of: Vec::new() },
         Error::PrincipalNotAdmitted { principal: "subject" },
         Error::HopsExceeded { hops_max: 4 },
@@ -77,7 +77,7 @@ const fn varies(error: &Error) -> bool {
         | Error::KeysUnavailable
         | Error::CertificateRequired
         | Error::CertificateInvalid { .. }
-        | Error::CallerMalformed
+        | Error::TransactionTokenInvalid { .. }
         | Error::ScopeMissing { .. }
         | Error::PrincipalNotAdmitted { .. }
         | Error::HopsExceeded { .. }

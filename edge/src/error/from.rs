@@ -30,7 +30,7 @@ impl From<authn::Refusal> for Error {
             authn::Refusal::CertificateInvalid { cause } => {
                 Self::CertificateInvalid { cause: cause.as_str() }
             }
-            authn::Refusal::CallerMalformed => Self::CallerMalformed,
+            authn::Refusal::TransactionToken(cause) => Self::TransactionTokenInvalid { cause },
         }
     }
 }
@@ -123,5 +123,12 @@ impl Error {
             return Self::UpstreamUnavailable { source };
         }
         Self::UpstreamReset { code, source }
+    }
+}
+
+impl From<chassis::transaction_token::TokenError> for Error {
+    /// Of minting, which fails only on what `authn` let through and should not have.
+    fn from(_: chassis::transaction_token::TokenError) -> Self {
+        Self::Internal { problem: "a transaction token cannot be minted" }
     }
 }

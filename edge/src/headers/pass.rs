@@ -31,6 +31,7 @@ const RESERVED: &[&str] = &[
     "tracestate",
     "trailer",
     "transfer-encoding",
+    "txn-token",
     "upgrade",
     "via",
     "x-real-ip",

@@ -7,10 +7,10 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE, VIA,
 };
 
-use super::{OWN_PREFIX, Pass};
+use super::{OWN_PREFIX, Pass, TXN_TOKEN};
 
 /// Connection-level fields, and what would tell strangers about the inside or act on the edge's origin.
-static NEVER: [HeaderName; 12] = [
+static NEVER: [HeaderName; 13] = [
     CONNECTION,
     PROXY_AUTHENTICATE,
     SERVER,
@@ -23,6 +23,7 @@ static NEVER: [HeaderName; 12] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("alt-svc"),
+    TXN_TOKEN,
 ];
 
 /// Cleans the header or the trailers of a gRPC answer in place.

@@ -34,13 +34,13 @@ fn sent(wire: Wire, pass: &Pass, pairs: &[(&str, &str)]) -> Vec<(String, String)
 }
 
 const STAMPS: [(&str, &str); 7] = [
-    ("causeway-caller", "edge-says"),
     ("causeway-hops", "0"),
     ("causeway-transaction-id", "00000000-0000-0000-0000-000000000000"),
     ("content-type", "application/grpc"),
     ("grpc-timeout", "5000000u"),
     ("te", "trailers"),
     ("traceparent", "00-00000000000000000000000000000007-0000000000000009-01"),
+    ("txn-token", "edge-says"),
 ];
 
 fn stamps() -> Vec<(String, String)> {
@@ -64,16 +64,17 @@ fn e1_no_identity_a_client_claims_reaches_a_service() {
         ("proxy-authorization", "Basic abc"),
         ("cookie", "session=1"),
         ("dpop", "abc"),
-        ("causeway-caller", "client-says"),
-        ("causeway-caller", "client-says-twice"),
-        ("Causeway-Caller", "client-says-loudly"),
-        ("causeway_caller", "client-says-softly"),
+        ("txn-token", "client-says"),
+        ("txn-token", "client-says-twice"),
+        ("Txn-Token", "client-says-loudly"),
+        ("txn_token", "client-says-softly"),
+        ("causeway_hops", "9"),
         ("causeway-hops", "9"),
         ("causeway-transaction-id", "mine"),
         ("causeway-anything", "x"),
         ("baggage", "tenant=other"),
         ("tracestate", "tenant=other"),
-        ("connection", "causeway-caller, traceparent, te, grpc-timeout"),
+        ("connection", "txn-token, traceparent, te, grpc-timeout"),
         ("te", "gzip"),
         ("keep-alive", "1"),
         ("upgrade", "h2c"),
@@ -159,8 +160,9 @@ fn reserved_names_cannot_be_listed() {
     for name in [
         "authorization",
         "Cookie",
-        "causeway-caller",
-        "causeway_caller",
+        "txn-token",
+        "txn_token",
+        "causeway_hops",
         "grpc-timeout",
         "x-forwarded-for",
         "X_Forwarded_For",
@@ -243,12 +245,12 @@ fn a_star_lets_everything_pass_but_what_may_not_be_listed() {
         ("accept-language", "de"),
         ("authorization", "Bearer x"),
         ("cookie", "a=b"),
-        ("causeway-caller", "me"),
-        ("causeway_caller", "me"),
+        ("txn-token", "me"),
+        ("txn_token", "me"),
         ("x-forwarded-for", "1.2.3.4"),
         ("grpc-status", "0"),
         ("grpc-metadata-x", "1"),
-        ("grpc-metadata-causeway-caller", "me"),
+        ("grpc-metadata-txn-token", "me"),
         ("grpc-metadata-cookie", "me"),
         ("te", "gzip"),
     ];
@@ -288,7 +290,7 @@ fn an_answer_tells_nothing_about_the_inside() {
         ("set-cookie", "a=b"),
         ("connection", "close"),
         ("transfer-encoding", "chunked"),
-        ("causeway-caller", "x"),
+        ("txn-token", "x"),
         ("causeway-debug", "y"),
     ]);
     let rest = downstream_rest(&headers, &Pass::new(&["x-item-count".to_owned()]).unwrap());

@@ -11,12 +11,18 @@ use crate::upstream::testing::{After, Raw, respond_ok, serve, serve_h2, upstream
 /// Longer than anything here takes, so that a deadlock ends as a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+fn signer() -> Signer {
+    static SIGNER: std::sync::LazyLock<Signer> =
+        std::sync::LazyLock::new(|| Signer::load(None, "causeway.test", Duration::from_secs(60)).unwrap());
+    SIGNER.clone()
+}
+
 fn path(method: &str) -> PathAndQuery {
     format!("/test.Echo/{method}").parse().unwrap()
 }
 
 fn provider(addresses: &[std::net::SocketAddr], drain: &chassis::Drain) -> Provider {
-    Provider::new(upstream(addresses, drain, |_| ())).unwrap()
+    Provider::new(upstream(addresses, drain, |_| ()), &signer())
 }
 
 #[tokio::test]
@@ -37,7 +43,9 @@ async fn a_call_goes_out_as_the_edge_and_comes_back() {
     let answer = client.unary(Request::new(Bytes::from_static(b"ping")), path("Unary"), Raw).await.unwrap();
     assert_eq!(&answer.into_inner()[..], b"pong");
     let headers = seen.lock().unwrap().clone();
-    let call = chassis::Call::from_headers(&headers, chassis::Deadline::after(BUDGET)).unwrap();
+    let deadline = chassis::Deadline::after(BUDGET);
+    // Without a certificate the upstream is known by its name alone.
+    let call = chassis::Call::from_headers(&headers, deadline, &signer().verifier(), "echo").unwrap();
     assert!(call.caller.is_service());
     assert_eq!(call.caller.acting_service(), Some(EDGE));
     assert!(deadline::from_headers(&headers).unwrap() <= BUDGET);

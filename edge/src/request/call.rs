@@ -27,7 +27,7 @@ pub struct Call {
     /// How long nothing may move, for streams.
     pub idle: Option<Duration>,
     pub(crate) upstream: Arc<Upstream>,
-    pub(crate) caller: HeaderValue,
+    pub(crate) token: HeaderValue,
     pub(crate) received: Received,
     pub(crate) wire: Wire,
     pub(crate) drain: Drain,
@@ -50,7 +50,7 @@ impl Call {
         let path = path.ok_or(Error::Internal { problem: "a method without a path" })?;
         let left = self.deadline.saturating_duration_since(Instant::now());
         let Snapshot { request_headers, .. } = &*self.snapshot;
-        let headers = headers::upstream(from, self.wire, request_headers, &self.caller, &self.received, left);
+        let headers = headers::upstream(from, self.wire, request_headers, &self.token, &self.received, left);
         let streaming = self.method.client_streaming || self.method.server_streaming;
         let class = if streaming { StreamClass::Streaming } else { StreamClass::Unary };
         let opened = pin!(self.upstream.open(class, path, headers, false));

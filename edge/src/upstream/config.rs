@@ -130,6 +130,16 @@ impl UpstreamConfig {
             }
         }
     }
+
+    /// For whom transaction tokens are minted: the workload whose certificate is demanded. A service without a certificate can
+    /// prove to nobody that it is the one a token names, and what it is given is of no use on the mesh.
+    pub(super) fn audience(&self, server_name: &str, identity: Option<&Identity>) -> String {
+        let workload = identity.filter(|_| self.tls == Tls::Workload).and_then(|identity| {
+            let name = server_name.strip_suffix(identity.trust_domain())?.strip_suffix('.')?;
+            Some(identity.spiffe_id(name))
+        });
+        workload.unwrap_or_else(|| self.name.clone())
+    }
 }
 
 #[cfg(test)]

@@ -101,6 +101,7 @@ pub struct Upstream {
     checked: bool,
     scheme: http::uri::Scheme,
     authority: http::uri::Authority,
+    audience: Arc<str>,
     metrics: metrics::UpstreamMetrics,
 }
 
@@ -124,6 +125,7 @@ impl Upstream {
             ready: Duration::from_millis(config.ready_ms),
             checked: config.health,
             scheme,
+            audience: config.audience(&server_name, identity).into(),
             authority: server_name.parse().context("the server name is no authority")?,
             metrics: metrics.clone(),
         });
@@ -139,6 +141,12 @@ impl Upstream {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The workload that answers there, as transaction tokens name it.
+    #[must_use]
+    pub const fn audience(&self) -> &Arc<str> {
+        &self.audience
     }
 
     /// An endpoint could not be connected to: out of the rotation at once, if a health check will bring it back.

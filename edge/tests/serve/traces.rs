@@ -1,12 +1,13 @@
 //! Spans as a collector sees them: one of the edge and one of the service for each call, child under parent, in the caller's
 //! trace.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::run::Process;
 use chassis::trace::TraceContext;
 use chassis::{Call, Deadline};
-use http::{HeaderMap, Method};
+use http::Method;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tonic::Request;
@@ -53,12 +54,15 @@ async fn each_call_leaves_a_span_of_the_edge_and_one_of_the_service_in_the_calle
     let reply = rest.send(Method::GET, "/v1/notes/missing", &[("traceparent", OUTSIDE)], "").await;
     assert_eq!(reply.status, 404);
     for traceparent in [SAMPLED, UNSAMPLED] {
-        let mut headers = HeaderMap::new();
-        headers.insert("traceparent", traceparent.parse().unwrap());
-        let caller = chassis::Caller { principal: chassis::Principal::Service, service: None };
-        headers.insert(chassis::call::CALLER, caller.to_header().unwrap());
-        headers.insert(chassis::call::TRANSACTION_ID, "txn-1".parse().unwrap());
-        let call = Call::from_headers(&headers, Deadline::after(Duration::from_secs(5))).unwrap();
+        let trace = TraceContext::parse(traceparent).unwrap();
+        let call = Call {
+            caller: Arc::new(chassis::Caller { principal: chassis::Principal::Service, service: None }),
+            deadline: Deadline::after(Duration::from_secs(5)),
+            transaction_id: "txn-1".into(),
+            hops: 0,
+            trace,
+            token: None,
+        };
         let channel = world.channel("svc-docs").for_call(&call);
         unary::<_, _, WhoAmIResponse>(channel, "/echo.v1.EchoService/WhoAmI", Request::new(WhoAmIRequest {}))
             .await

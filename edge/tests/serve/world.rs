@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chassis::EdgeChannel;
 use chassis::identity::{Clients, Identity};
 use chassis::run::Process;
+use chassis::transaction_token::{self, Verifier};
 use edge::config::Config;
 use edge::policy::Listener;
 use edge::run::Edge;
@@ -66,6 +67,10 @@ impl World {
         for name in ["edge", "svc-echo", "svc-docs", "public", "partner", "stranger"] {
             issue(&ca, directory.path(), name);
         }
+        let key = transaction_token::generate().unwrap();
+        std::fs::write(directory.path().join("txn.key"), &key).unwrap();
+        std::fs::write(directory.path().join("txn.pem"), transaction_token::public_half(&key).unwrap())
+            .unwrap();
         compile(directory.path(), "echo", "echo/v1/echo.proto");
         compile(directory.path(), "foreign", "foreign/greeter.proto");
 
@@ -253,11 +258,13 @@ async fn start_upstream(directory: &Path, process: &Process) -> SocketAddr {
     let tls = identity.server(Clients::Only(vec![identity.spiffe_id("edge")]), &[b"h2"]).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server: chassis::config::Server =
-        toml::from_str("listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nlame_duck_ms = 0").unwrap();
+    let text = "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nedge_keys = \"\"\nlame_duck_ms = 0";
+    let server: chassis::config::Server = toml::from_str(text).unwrap();
+    let verifier = Verifier::load(&directory.join("txn.pem"), TRUST_DOMAIN).unwrap();
+    let callers = chassis::serve::Callers { verifier, own: identity.spiffe_id("svc-echo").into() };
     let Process { drain, health, metrics, .. } = process.clone();
     drain.clone().spawn("upstream", async move {
-        chassis::serve::serve(upstream::routes(), listener, tls, &server, &health, &metrics, &drain)
+        chassis::serve::serve(upstream::routes(), listener, tls, callers, &server, &health, &metrics, &drain)
             .await
             .unwrap();
     });
@@ -299,6 +306,8 @@ fn config(
         key = "{at}/edge.key"
         trust_bundle = "{at}/ca.pem"
         trust_domain = "{TRUST_DOMAIN}"
+        [transaction_tokens]
+        keys = "{at}/txn.key"
         [drain]
         lame_duck_ms = 0
         grace_ms = 10000

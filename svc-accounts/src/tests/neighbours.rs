@@ -62,7 +62,7 @@ impl Neighbours {
         let path = request.uri().path().to_owned();
         let mood = if path.starts_with("/ledger.v1.LedgerService/") {
             let mut state = self.state();
-            state.impersonated |= request.headers().contains_key("causeway-caller");
+            state.impersonated |= request.headers().contains_key("txn-token");
             state.ledger
         } else {
             let mut state = self.state();

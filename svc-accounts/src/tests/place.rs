@@ -248,6 +248,7 @@ pub fn request_within<T>(caller: &Caller, budget: Duration, message: T) -> Reque
         transaction_id: "transaction".into(),
         hops: 1,
         trace: TraceContext::root(),
+        token: Some(http::HeaderValue::from_static("of the call")),
     });
     request
 }

@@ -66,6 +66,7 @@ impl Fixture {
             transaction_id: "t".into(),
             hops: 1,
             trace: chassis::trace::TraceContext::root(),
+            token: None,
         };
         let with_call = move |mut request: Request<()>| {
             request.extensions_mut().insert(call.clone());

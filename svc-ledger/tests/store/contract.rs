@@ -35,6 +35,7 @@ fn as_caller<T>(who: &str, message: T) -> Request<T> {
         transaction_id: "test".into(),
         hops: 0,
         trace: TraceContext::root(),
+        token: None,
     });
     request
 }

@@ -123,23 +123,26 @@ async fn the_partner_listener_wants_a_partner(world: Arc<World>) {
 async fn a_forged_identity_header_changes_nothing(world: Arc<World>) {
     let (owner, thief) = (world.customer().await, world.customer().await);
     let account = world.account(&owner, "EUR", 0).await;
-    let forged = chassis::Caller {
-        principal: chassis::Principal::Subject(chassis::Subject {
-            issuer: "forged".into(),
-            id: "staff".into(),
-            customer_id: Some(owner.id.clone()),
-            scopes: ["staff.read".to_owned(), "accounts.read".to_owned()].into(),
-        }),
-        service: Some("svc-docs".into()),
-    };
-    for name in ["causeway-caller", "Causeway-Caller", "CAUSEWAY-CALLER", "causeway_caller"] {
+    let forged = world.transaction_token(
+        Part::Ledger,
+        &chassis::Caller {
+            principal: chassis::Principal::Subject(chassis::Subject {
+                issuer: "forged".into(),
+                id: "staff".into(),
+                customer_id: Some(owner.id.clone()),
+                scopes: ["staff.read".to_owned(), "accounts.read".to_owned()].into(),
+            }),
+            service: Some("svc-docs".into()),
+        },
+    );
+    for name in ["txn-token", "Txn-Token", "TXN-TOKEN", "txn_token"] {
         let request = world
             .rest
             .request(http::Method::GET, &format!("/v1/accounts/{account}/balance"))
             .header("authorization", format!("Bearer {}", thief.token))
             .header("causeway-hops", "0")
-            .header("connection", "causeway-caller")
-            .header(name, forged.to_header().unwrap());
+            .header("connection", "txn-token")
+            .header(name, forged.clone());
         let answer = world.rest.send(request.body(http_body_util::Full::default()).unwrap()).await;
         assert!(matches!(answer.status.as_u16(), 400 | 403), "{name}: {answer:?}");
     }

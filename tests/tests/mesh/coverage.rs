@@ -199,7 +199,9 @@ impl<'a> Doors<'a> {
         let door = |(part, channel): &(Part, Channel)| {
             let door = Door::new(channel);
             let label = format!("{part}{}", if acting_for.is_some() { " for somebody" } else { "" });
-            (label, acting_for.map_or(door.clone(), |caller| door.acting_for(caller)))
+            // What the edge would have given that service with a call of this caller's.
+            let token = |caller| self.world.transaction_token(*part, caller);
+            (label, acting_for.map_or(door.clone(), |caller| door.acting_for(token(caller))))
         };
         services.map(door).collect()
     }

@@ -195,7 +195,7 @@ async fn only_what_the_edge_stamps_reaches_it(world: Arc<World>) {
     let token = world.staff();
     let mut request = tonic::Request::new(EchoRequest::default());
     for (name, value) in
-        [("causeway-caller", "forged"), ("cookie", "session=1"), ("dpop", "x"), ("x-innocent", "1")]
+        [("txn-token", "forged"), ("cookie", "session=1"), ("dpop", "x"), ("x-innocent", "1")]
     {
         request.metadata_mut().insert(name, value.parse().unwrap());
     }
@@ -207,7 +207,7 @@ async fn only_what_the_edge_stamps_reaches_it(world: Arc<World>) {
             answer.metadata
         );
     }
-    for stamped in ["causeway-caller", "causeway-transaction-id", "traceparent", "grpc-timeout"] {
+    for stamped in ["txn-token", "causeway-transaction-id", "traceparent", "grpc-timeout"] {
         assert!(
             answer.metadata.iter().any(|name| name == stamped),
             "{stamped} is missing: {:?}",

@@ -159,7 +159,7 @@ async fn a_partner_acts_for_a_subject_by_a_token_bound_to_its_certificate() {
     let with = partner(&bearer(&scene.signer.token(&bound(&psp)))).await.unwrap();
     assert_eq!((with.caller.kind(), with.caller.customer_id()), ("partner", Some("c-1")));
     assert_eq!(with.left(instant()), Duration::from_secs(630));
-    assert_eq!(Caller::from_header(&with.stamp).unwrap(), *with.caller);
+    assert_eq!(told(&with), *with.caller);
 
     let thief = client("https://psp.example/");
     for token in [scene.signer.token(&claims()), scene.signer.token(&bound(&thief))] {
@@ -187,51 +187,76 @@ async fn a_bound_token_is_of_no_use_to_whoever_steals_it() {
     assert_eq!(cause(public(Some(&expired)).await), Cause::Binding);
 }
 
+/// A token that tells `audience` that `caller` asks.
+fn txn_token(caller: &Caller, audience: &str, not_after: Option<SystemTime>) -> HeaderValue {
+    txn_signer().mint(caller, audience, instant(), not_after).unwrap().value
+}
+
+/// What the mesh listener makes of a service that hands tokens back.
+async fn mesh(
+    scene: &Scene,
+    peer: &PeerCertificate,
+    tokens: &[HeaderValue],
+) -> Result<Authenticated, Refusal> {
+    let headers = tokens.iter().map(|token| (crate::headers::TXN_TOKEN, token.clone())).collect();
+    scene
+        .authenticator
+        .authenticate(Listener::Mesh, Some(peer), &Memory::default(), &headers, instant())
+        .await
+}
+
 #[tokio::test]
-async fn a_forwarded_caller_gets_the_name_on_the_certificate() {
+async fn e4_a_forwarded_caller_gets_the_name_on_the_certificate_and_no_more_time() {
     let scene = Scene::new().await;
     let docs = client(WORKLOAD);
-    let mesh = async |forwarded: &[&Caller]| {
-        let mut headers = HeaderMap::new();
-        for caller in forwarded {
-            headers.append(chassis::call::CALLER, caller.to_header().unwrap());
-        }
-        scene
-            .authenticator
-            .authenticate(Listener::Mesh, Some(&docs), &Memory::default(), &headers, instant())
-            .await
-    };
-    let alone = mesh(&[]).await.unwrap();
+    let alone = mesh(&scene, &docs, &[]).await.unwrap();
     assert_eq!(*alone.caller, Caller { principal: Principal::Service, service: Some("svc-docs".into()) });
     assert_eq!(alone.expires_at, Some(docs.not_after));
 
     let alice = scene.public(&scene.signer.token(&claims())).await.unwrap().caller;
-    for claimed in [None, Some("svc-ledger".to_owned()), Some("edge".to_owned())] {
-        let forwarded = Caller { principal: alice.principal.clone(), service: claimed };
-        let stamped = mesh(&[&forwarded]).await.unwrap();
+    let soon = instant() + Duration::from_secs(9);
+    for brought_by in [None, Some("svc-ledger".to_owned())] {
+        let sent = Caller { principal: alice.principal.clone(), service: brought_by };
+        let token = txn_token(&sent, WORKLOAD, Some(soon));
         let expect = Caller { principal: alice.principal.clone(), service: Some("svc-docs".into()) };
-        assert_eq!(*stamped.caller, expect);
-        assert_eq!(Caller::from_header(&stamped.stamp).unwrap(), expect);
+        for _ in 0..2 {
+            let stamped = mesh(&scene, &docs, std::slice::from_ref(&token)).await.unwrap();
+            assert_eq!((&*stamped.caller, stamped.expires_at), (&expect, Some(soon)));
+            assert_eq!(told(&stamped), expect);
+        }
     }
     let other = Caller { principal: Principal::Service, service: Some("svc-ledger".into()) };
-    assert_eq!(mesh(&[&other]).await.unwrap().caller, alone.caller, "no service speaks for another");
-    assert_eq!(mesh(&[&alice, &alice]).await.unwrap_err(), Refusal::CallerMalformed);
+    let spoken_for = mesh(&scene, &docs, &[txn_token(&other, WORKLOAD, None)]).await.unwrap();
+    assert_eq!(spoken_for.caller, alone.caller, "no service speaks for another");
 }
 
 #[tokio::test]
-async fn the_mesh_takes_neither_tokens_nor_inventions() {
+async fn e4_a_token_is_taken_from_the_service_it_was_minted_for_and_from_no_other() {
+    let scene = Scene::new().await;
+    let (docs, ledger) = (client(WORKLOAD), client("spiffe://causeway.internal/svc-ledger"));
+    let alice = scene.public(&scene.signer.token(&claims())).await.unwrap().caller;
+    let token = txn_token(&alice, WORKLOAD, None);
+    let refused = |error| Refusal::TransactionToken(error);
+    assert!(mesh(&scene, &docs, std::slice::from_ref(&token)).await.is_ok());
+    let stolen = mesh(&scene, &ledger, std::slice::from_ref(&token)).await;
+    assert_eq!(stolen.unwrap_err(), refused(TokenError::Audience));
+    let twice = mesh(&scene, &docs, &[token.clone(), token]).await;
+    assert_eq!(twice.unwrap_err(), refused(TokenError::Malformed));
+    let past = txn_token(&alice, WORKLOAD, Some(instant() - Duration::from_secs(60)));
+    assert_eq!(mesh(&scene, &docs, &[past]).await.unwrap_err(), refused(TokenError::Expired));
+}
+
+#[tokio::test]
+async fn the_mesh_takes_neither_tokens_of_people_nor_inventions() {
     let scene = Scene::new().await;
     let docs = client(WORKLOAD);
-    let mesh = async |headers: HeaderMap| {
-        scene
-            .authenticator
-            .authenticate(Listener::Mesh, Some(&docs), &Memory::default(), &headers, instant())
-            .await
-    };
-    assert_eq!(cause(mesh(bearer(&scene.signer.token(&claims()))).await), Cause::Listener);
-    for bad in ["", "e30", "alice", "eyJwcmluY2lwYWwiOiJyb290In0"] {
-        let headers = HeaderMap::from_iter([(crate::headers::CALLER, HeaderValue::from_static(bad))]);
-        assert_eq!(mesh(headers).await.unwrap_err(), Refusal::CallerMalformed, "{bad}");
+    let headers = bearer(&scene.signer.token(&claims()));
+    let memory = Memory::default();
+    let person = scene.authenticator.authenticate(Listener::Mesh, Some(&docs), &memory, &headers, instant());
+    assert_eq!(cause(person.await), Cause::Listener);
+    for bad in ["", "e30", "alice", "a.b.c", "eyJwcmluY2lwYWwiOiJyb290In0"] {
+        let result = mesh(&scene, &docs, &[HeaderValue::from_static(bad)]).await;
+        assert_eq!(result.unwrap_err(), Refusal::TransactionToken(TokenError::Malformed), "{bad}");
     }
 }
 
@@ -239,7 +264,8 @@ async fn the_mesh_takes_neither_tokens_nor_inventions() {
 async fn outside_callers_cannot_bring_a_caller_along() {
     let scene = Scene::new().await;
     let staff = Caller { principal: Principal::Service, service: Some("svc-docs".into()) };
-    let headers = HeaderMap::from_iter([(crate::headers::CALLER, staff.to_header().unwrap())]);
+    let token = txn_token(&staff, "spiffe://causeway.internal/edge", None);
+    let headers = HeaderMap::from_iter([(crate::headers::TXN_TOKEN, token)]);
     for listener in [Listener::Public, Listener::Partner] {
         let psp = client("https://psp.example/");
         let result = scene

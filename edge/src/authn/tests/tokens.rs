@@ -12,7 +12,7 @@ async fn a_good_token_names_its_subject_and_is_remembered() {
     assert_eq!(first.caller.customer_id(), Some("c-1"));
     assert!(first.caller.has_scope("accounts.read"));
     assert_eq!(first.left(instant()), Duration::from_secs(630));
-    assert_eq!(Caller::from_header(&first.stamp).unwrap(), *first.caller);
+    assert_eq!(told(&first), *first.caller);
     let second = scene.public(&token).await.unwrap();
     assert!(Arc::ptr_eq(&first.caller, &second.caller), "verified once");
 }
