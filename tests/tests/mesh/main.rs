@@ -6,6 +6,7 @@
 mod accounts;
 mod border;
 mod cache;
+mod consents;
 mod coverage;
 mod documents;
 mod drains;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         accounts::TESTS,
         border::TESTS,
         cache::TESTS,
+        consents::TESTS,
         coverage::TESTS,
         documents::TESTS,
         foreign::TESTS,
