@@ -80,6 +80,24 @@ impl Authenticator {
         })
     }
 
+    /// The authenticator of another configuration, which takes the place of this one: what has not changed is carried over, keys
+    /// and remembered tokens included.
+    pub async fn renewed(&self, config: &Config, drain: &Drain) -> Result<Self, StartError> {
+        config.check(&self.trust_domain)?;
+        let partners = config.partners.iter().map(|partner| (partner.uri.clone(), partner.id.clone()));
+        Ok(Self {
+            tokens: self.tokens.renewed(config, drain).await?,
+            partners: partners.collect(),
+            trust_domain: self.trust_domain.clone(),
+            anonymous: self.anonymous.clone(),
+        })
+    }
+
+    /// Forgets the numbers of what `old` had and this one has not.
+    pub fn forget(&self, old: &Self) {
+        self.tokens.forget(&old.tokens);
+    }
+
     /// Believes or refuses the credentials of one request. Waits only for an issuer's keys, and only when a token names a key
     /// nobody has seen. `memory` is the connection's.
     pub async fn authenticate(
