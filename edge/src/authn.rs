@@ -41,7 +41,7 @@ pub struct Authenticator {
     tokens: Tokens,
     /// Partner ids by the URI of their certificates.
     partners: HashMap<String, String>,
-    mesh: Mesh,
+    mesh: Arc<Mesh>,
     signer: Signer,
     anonymous: Authenticated,
 }
@@ -71,10 +71,29 @@ impl Authenticator {
         Ok(Self {
             tokens: Tokens::start(config, signer, drain, metrics).await?,
             partners: partners.collect(),
-            mesh: Mesh::new(trust_domain, signer),
+            mesh: Arc::new(Mesh::new(trust_domain, signer)),
             signer: signer.clone(),
             anonymous: Authenticated::new(signer, Arc::new(nobody), None),
         })
+    }
+
+    /// The authenticator of another configuration, which takes the place of this one: what has not changed is carried over, keys
+    /// and remembered tokens included.
+    pub async fn renewed(&self, config: &Config, drain: &Drain) -> Result<Self, ConfigError> {
+        config.check(self.mesh.trust_domain())?;
+        let partners = config.partners.iter().map(|partner| (partner.uri.clone(), partner.id.clone()));
+        Ok(Self {
+            tokens: self.tokens.renewed(config, drain).await?,
+            partners: partners.collect(),
+            mesh: Arc::clone(&self.mesh),
+            signer: self.signer.clone(),
+            anonymous: self.anonymous.clone(),
+        })
+    }
+
+    /// Forgets the numbers of what `old` had and this one has not.
+    pub fn forget(&self, old: &Self) {
+        self.tokens.forget(&old.tokens);
     }
 
     /// Believes or refuses the credentials of one request. Waits only for an issuer's keys, and only when a token names a key
@@ -126,7 +145,7 @@ impl Authenticator {
         if token.as_ref().is_some_and(|token| token.bound_to != Some(peer.sha256)) {
             return Err(Cause::Binding.into());
         }
-        if let Some(known) = memory.partner(token.as_ref()) {
+        if let Some(known) = memory.partner(id, token.as_ref()) {
             return Ok(known);
         }
         let subject = token.as_ref().and_then(|token| token.authenticated.caller.subject().cloned());

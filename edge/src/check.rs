@@ -1,18 +1,18 @@
 //! The route table: what `edge check` prints and `/routes` shows. Every method once for each way to call it, with who may. What
-//! is printed is what is served; it is made from the same snapshot.
+//! is printed is what is served; it is made from the same plan.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use crate::contract::Method;
 use crate::policy::{Bounds, Listener};
-use crate::snapshot::Snapshot;
+use crate::snapshot::Plan;
 
 /// Prints the table to the standard output.
 #[must_use]
-pub fn print(snapshot: &Snapshot) -> ExitCode {
+pub fn print(plan: &Plan) -> ExitCode {
     use std::io::Write as _;
-    match std::io::stdout().lock().write_all(table(snapshot).as_bytes()) {
+    match std::io::stdout().lock().write_all(table(plan).as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
@@ -20,11 +20,11 @@ pub fn print(snapshot: &Snapshot) -> ExitCode {
 
 /// The table, one line a route: verb, template, RPC, upstream, listeners, principals, scopes, bounds.
 #[must_use]
-pub fn table(snapshot: &Snapshot) -> String {
+pub fn table(plan: &Plan) -> String {
     let mut rows = vec![
         ["VERB", "TEMPLATE", "RPC", "UPSTREAM", "LISTENERS", "WHO", "SCOPES", "TIME"].map(str::to_owned),
     ];
-    let contract = &snapshot.contract;
+    let contract = &plan.contract;
     for method in contract.methods() {
         rows.push(row("gRPC", "-", method));
         let bindings = contract.bindings().filter(|(of, _)| of.path == method.path);

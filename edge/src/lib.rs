@@ -1,7 +1,8 @@
 //! The edge: everything that enters the mesh, and every call between its services, crosses it. It knows descriptors and the
 //! options of `edge.v1`; it knows no service by name. Adding an RPC changes the contract and one service, never this crate.
 //!
-//! Reading order: [`run`] is its life; [`config`] and [`snapshot`] what it is told; [`listener`] takes connections in and
+//! Reading order: [`run`] is its life; [`config`] and [`snapshot`] what it is told, [`reload`] what it is
+//! told anew; [`listener`] takes connections in and
 //! [`gateway`] is the path of a [`request`]: [`route`] and [`contract`] find the method, [`authn`] says who asks, [`authz`]
 //! whether they may, [`headers`] what the upstream hears of it; then [`relay`] carries gRPC and [`rest`] carries REST, which
 //! [`transcode`] turns into gRPC and back, in whatever [`coding`] its bodies come and whatever form the client will [`accept`];
@@ -24,6 +25,7 @@ pub mod coding;
 pub mod config;
 pub mod contract;
 pub mod error;
+mod files;
 pub mod gateway;
 mod gather;
 pub mod headers;
@@ -33,6 +35,7 @@ pub mod metrics;
 pub mod policy;
 pub mod provider;
 pub mod relay;
+pub mod reload;
 pub mod request;
 pub mod rest;
 pub mod route;

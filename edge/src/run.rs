@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use chassis::accept;
 use chassis::drain::Drain;
 use chassis::identity::{Clients, Identity, TlsServer};
@@ -20,15 +21,15 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::access_log::{AccessLog, Writer};
-use crate::authn::Authenticator;
+use crate::admin::Pages;
+use crate::check;
 use crate::config::{Config, Listeners, TransactionTokens};
 use crate::gateway::{Budget, Gateway, Shared, Shares};
 use crate::listener::{Admission, Front, LINGER};
 use crate::metrics::Metrics;
 use crate::policy::Listener;
-use crate::snapshot::Snapshot;
-use crate::upstream::Upstreams;
-use crate::{admin, check};
+use crate::reload::Reloader;
+use crate::snapshot::{Ground, Plan, Snapshot};
 
 /// The workload's name.
 const NAME: &str = "edge";
@@ -60,16 +61,16 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    let loaded = Config::load(&arguments.config).and_then(|config| Ok((Snapshot::load(&config)?, config)));
-    let (snapshot, config) = match loaded {
+    let loaded = Config::load(&arguments.config).and_then(|config| Ok((Plan::load(&config)?, config)));
+    let (plan, config) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => return refuse(&error),
     };
     match arguments.command {
-        Some(Command::Check) => check::print(&snapshot),
+        Some(Command::Check) => check::print(&plan),
         None => process(NAME, &config.telemetry, &config, async |process| {
             let stop = process.told_to_stop()?;
-            Edge::start(&config, snapshot, process).await?.serve(stop).await
+            Edge::start(&config, plan, process).await?.serve(stop).await
         }),
     }
 }
@@ -85,6 +86,7 @@ pub struct Edge {
     process: Process,
     admin: Drain,
     fronts: Vec<(Arc<Front>, TcpListener)>,
+    reloader: Reloader,
     stop: watch::Sender<bool>,
     log: Option<Writer>,
     drain: crate::config::Drain,
@@ -95,14 +97,14 @@ impl Edge {
     ///
     /// # Errors
     /// One line: a file that cannot be read, an address that cannot be had.
-    pub async fn start(config: &Config, snapshot: Snapshot, process: Process) -> anyhow::Result<Self> {
+    pub async fn start(config: &Config, plan: Plan, process: Process) -> anyhow::Result<Self> {
         let identity = Identity::load(&config.identity).context("identity")?;
         let own = identity.workload(&identity.material().chain[0]);
         anyhow::ensure!(own.as_deref() == Some(NAME), "the certificate is not the edge's but {:?}", own);
         identity.watch(&process.drain);
         process.health.set_ready("listeners", false);
-        let admin = admin::pages(process.admin(), config, &snapshot);
-        let admin = spawn_admin(admin, accept::bind(config.admin.listen).await?);
+        let pages = Pages::new(config, &plan);
+        let admin = spawn_admin(pages.on(process.admin()), accept::bind(config.admin.listen).await?);
 
         let metrics = Metrics::register(&process.metrics);
         let TransactionTokens { keys, lifetime_s } = &config.transaction_tokens;
@@ -116,18 +118,11 @@ impl Edge {
         } else {
             (AccessLog::off(), None)
         };
+        let ground = Ground::new(identity.clone(), signer, process.drain.clone(), process.metrics.clone());
+        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::start(plan, config, &ground).await?));
+        let reloader = Reloader::new(config, Arc::clone(&snapshot), ground, pages)?;
         let shared = Arc::new(Shared {
-            snapshot: Arc::new(snapshot),
-            authenticator: Authenticator::start(
-                &config.authn,
-                &config.identity.trust_domain,
-                &signer,
-                &process.drain,
-                &process.metrics,
-            )
-            .await
-            .context("[authn]")?,
-            upstreams: Upstreams::start(&config.upstream, Some(&identity), &process.drain, &process.metrics)?,
+            snapshot,
             access_log,
             metrics,
             spans: process.spans.clone(),
@@ -148,7 +143,7 @@ impl Edge {
                 Front::new(door.admission, gateway, &config.limits, stopped.clone(), drain, &shared.metrics);
             fronts.push((front, socket));
         }
-        Ok(Self { process, admin, fronts, stop, log, drain: config.drain.clone() })
+        Ok(Self { process, admin, fronts, reloader, stop, log, drain: config.drain.clone() })
     }
 
     /// Where a listener listens, for a configuration that leaves the port to the kernel.
@@ -163,13 +158,14 @@ impl Edge {
     /// # Errors
     /// None at present; the signature is that of a process's body.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { process, admin, fronts, stop: sender, log, drain } = self;
+        let Self { process, admin, fronts, reloader, stop: sender, log, drain } = self;
         let mut serving = Vec::new();
         for (front, socket) in fronts {
             tracing::info!(listener = front.listener().as_str(), listen = ?socket.local_addr().ok(), "serving");
             process.drain.spawn("listener", Arc::clone(&front).serve(socket));
             serving.push(front);
         }
+        process.drain.spawn("reload", reloader.run());
         process.drain.spawn("wind-down", wind_down(process.drain.clone(), serving, sender));
         process.health.set_ready("listeners", true);
         process.until_drained(stop, drain.lame_duck(), drain.grace()).await;

@@ -1,6 +1,7 @@
 //! Whom the edge believes, as `edge.toml` says it: token issuers and partners.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +30,7 @@ const fn token_cache_entries_max() -> u64 {
 }
 
 /// Someone who issues tokens.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
     /// The `iss` of its tokens, exactly.
@@ -119,6 +120,11 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// The files it names.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.issuers.iter().flat_map(Issuer::files)
+    }
+
     /// Checks everything that can be checked without reading keys.
     pub fn check(&self, trust_domain: &str) -> Result<(), ConfigError> {
         let mut names = BTreeSet::new();
@@ -146,6 +152,11 @@ impl Config {
 }
 
 impl Issuer {
+    /// The files it names.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.jwks.files()
+    }
+
     fn check(&self, development: bool) -> Result<(), ConfigError> {
         let issuer = || self.issuer.clone();
         let empties = [

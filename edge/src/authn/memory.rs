@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use chassis::call::Principal;
 use http::HeaderValue;
 
 use super::Authenticated;
@@ -38,8 +39,8 @@ impl Memory {
 }
 
 impl Memory {
-    /// The partner of this connection with that token, or with none, if it was the last to ask.
-    pub(super) fn partner(&self, token: Option<&Arc<Token>>) -> Option<Authenticated> {
+    /// The partner of this connection under that id, with that token or with none, if it was the last to ask.
+    pub(super) fn partner(&self, id: &str, token: Option<&Arc<Token>>) -> Option<Authenticated> {
         let last = self.partner.load();
         let (known, authenticated) = &**last.as_ref()?;
         let same = match (known, token) {
@@ -47,7 +48,10 @@ impl Memory {
             (Some(known), Some(token)) => Arc::ptr_eq(known, token),
             (None, Some(_)) | (Some(_), None) => false,
         };
-        same.then(|| authenticated.clone())
+        // A configuration that came in meanwhile may call the same certificate by another name.
+        let named =
+            matches!(&authenticated.caller.principal, Principal::Partner(partner) if partner.id == id);
+        (same && named).then(|| authenticated.clone())
     }
 
     /// Takes the place of the partner that was remembered.

@@ -40,6 +40,10 @@ impl Mesh {
         }
     }
 
+    pub(super) fn trust_domain(&self) -> &str {
+        &self.trust_domain
+    }
+
     /// Believes a service, and whom it acts for.
     pub(super) fn authenticate(
         &self,

@@ -2,7 +2,7 @@
 //! keyed by a hash of the whole token (a token that differs in one bit is another token), and forgets at expiry and whenever
 //! the issuer's keys change, so that a removed key takes its tokens along.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use chassis::call::{Caller, Principal};
@@ -19,24 +19,37 @@ use prometheus_client::metrics::family::Family;
 use super::Authenticated;
 use super::bearer;
 use super::claims::Rules;
-use super::config::{Config, ConfigError};
+use super::config::{self, Config, ConfigError};
 use super::jws::Jws;
 use super::memory::Memory;
 use super::peer::sha256;
 use super::refusal::{Cause, Refusal};
+use crate::files;
 use crate::jwks::{self, Algorithm, Found, Keys};
 
 /// The issuers and what they have vouched for.
 pub struct Tokens {
     signer: Signer,
-    issuers: Vec<Issuer>,
+    issuers: Vec<Arc<Issuer>>,
     verified: Cache<[u8; 32], Arc<Token>>,
+    verified_max: u64,
     counts: Counts,
+    key_metrics: jwks::Metrics,
 }
 
 struct Issuer {
     rules: Rules,
-    keys: Keys,
+    keys: Arc<Keys>,
+    written: Written,
+}
+
+/// How an issuer was configured: its table, the files it names, and whether the whole is for development. What is written the same
+/// is the same issuer.
+#[derive(PartialEq, Eq)]
+struct Written {
+    issuer: config::Issuer,
+    files: files::Digest,
+    development: bool,
 }
 
 /// A token that holds.
@@ -46,14 +59,16 @@ pub struct Token {
     /// The only certificate it may come with.
     pub bound_to: Option<[u8; 32]>,
     expires_at: SystemTime,
-    /// The issuer's place among the issuers, and its keys when the token was verified.
-    issuer: usize,
+    /// Who vouched for it, and with which keys. A token does not keep its issuer alive: of one that is configured no more, or
+    /// differently, it is worth nothing.
+    issuer: Weak<Issuer>,
     generation: u64,
     /// From the moment of verification to expiry.
     lives: Duration,
 }
 
 /// Tokens seen, by what became of them.
+#[derive(Clone)]
 struct Counts {
     remembered: Counter,
     verified: Counter,
@@ -92,17 +107,59 @@ impl Tokens {
         drain: &Drain,
         metrics: &chassis::metrics::Metrics,
     ) -> Result<Self, ConfigError> {
-        let key_metrics = jwks::Metrics::register(metrics);
+        let none = Self {
+            signer: signer.clone(),
+            issuers: Vec::new(),
+            verified: remembering(config.token_cache_entries_max),
+            verified_max: config.token_cache_entries_max,
+            counts: Counts::register(metrics),
+            key_metrics: jwks::Metrics::register(metrics),
+        };
+        none.renewed(config, drain).await
+    }
+
+    /// The issuers of another configuration. One that is written the same goes on with its keys and with what it has vouched for;
+    /// one whose rules have changed keeps the keys it has fetched.
+    pub async fn renewed(&self, config: &Config, drain: &Drain) -> Result<Self, ConfigError> {
         let mut issuers = Vec::with_capacity(config.issuers.len());
         for issuer in &config.issuers {
-            let keys = Keys::start(&issuer.issuer, &issuer.jwks, config.development, drain, &key_metrics)
-                .await
-                .map_err(|source| ConfigError::Keys { issuer: issuer.issuer.clone(), source })?;
-            issuers.push(Issuer { rules: Rules::from(issuer), keys });
+            let written = Written {
+                issuer: issuer.clone(),
+                files: files::digest(issuer.files()),
+                development: config.development,
+            };
+            let known = self.issuers.iter().find(|known| known.written.issuer.issuer == issuer.issuer);
+            if let Some(known) = known.filter(|known| known.written == written) {
+                issuers.push(Arc::clone(known));
+                continue;
+            }
+            let keys = match known.filter(|known| known.written.same_source(&written)) {
+                Some(known) => Arc::clone(&known.keys),
+                None => Arc::new(
+                    Keys::start(&issuer.issuer, &issuer.jwks, config.development, drain, &self.key_metrics)
+                        .await
+                        .map_err(|source| ConfigError::Keys { issuer: issuer.issuer.clone(), source })?,
+                ),
+            };
+            issuers.push(Arc::new(Issuer { rules: Rules::from(issuer), keys, written }));
         }
+        let verified_max = config.token_cache_entries_max;
         let verified =
-            Cache::builder().max_capacity(config.token_cache_entries_max).expire_after(AtExpiry).build();
-        Ok(Self { signer: signer.clone(), issuers, verified, counts: Counts::register(metrics) })
+            if verified_max == self.verified_max { self.verified.clone() } else { remembering(verified_max) };
+        let (signer, counts, key_metrics) =
+            (self.signer.clone(), self.counts.clone(), self.key_metrics.clone());
+        Ok(Self { signer, issuers, verified, verified_max, counts, key_metrics })
+    }
+
+    /// Forgets the numbers of issuers that `old` had and these are not.
+    pub fn forget(&self, old: &Self) {
+        let names = |tokens: &Self| {
+            tokens.issuers.iter().map(|issuer| issuer.written.issuer.issuer.clone()).collect::<Vec<_>>()
+        };
+        let current = names(self);
+        for gone in names(old).iter().filter(|name| !current.contains(name)) {
+            self.key_metrics.forget(gone);
+        }
     }
 
     /// Believes or refuses the token of a request, if it has one.
@@ -152,16 +209,19 @@ impl Tokens {
         }
     }
 
-    /// Whether a token that was verified once is still good: it has not expired, and its issuer's keys are the same.
+    /// Whether a token that was verified once is still good: it has not expired, its issuer is believed by the rules it was
+    /// verified under, and that issuer's keys are the same.
     fn holds(&self, token: &Token, now: SystemTime) -> bool {
-        token.expires_at > now && self.issuers[token.issuer].keys.current().generation == token.generation
+        // A Weak keeps its allocation, so that equal addresses mean the same issuer and not a later one in its place.
+        let vouched = |issuer: &&Arc<Issuer>| std::ptr::eq(Arc::as_ptr(issuer), token.issuer.as_ptr());
+        let unchanged = |issuer: &Arc<Issuer>| issuer.keys.current().generation == token.generation;
+        token.expires_at > now && self.issuers.iter().find(vouched).is_some_and(unchanged)
     }
 
     async fn judge(&self, token: &str, now: SystemTime) -> Result<Token, Refusal> {
         let jws = Jws::parse(token)?;
-        let place =
-            self.issuers.iter().position(|issuer| issuer.rules.issued(&jws.claims)).ok_or(Cause::Issuer)?;
-        let issuer = &self.issuers[place];
+        let issuer =
+            self.issuers.iter().find(|issuer| issuer.rules.issued(&jws.claims)).ok_or(Cause::Issuer)?;
         let algorithm = issuer.rules.head(&jws.header)?;
         let generation = issuer.signed(&jws, algorithm).await?;
         let verified = issuer.rules.verify(&jws.claims, now)?;
@@ -170,10 +230,24 @@ impl Tokens {
             authenticated: Authenticated::new(&self.signer, Arc::new(caller), Some(verified.expires_at)),
             bound_to: verified.bound_to,
             expires_at: verified.expires_at,
-            issuer: place,
+            issuer: Arc::downgrade(issuer),
             generation,
             lives: verified.expires_at.duration_since(now).unwrap_or(Duration::ZERO),
         })
+    }
+}
+
+/// A memory of so many tokens.
+fn remembering(entries_max: u64) -> Cache<[u8; 32], Arc<Token>> {
+    Cache::builder().max_capacity(entries_max).expire_after(AtExpiry).build()
+}
+
+impl Written {
+    /// Whether the keys come from the same place.
+    fn same_source(&self, other: &Self) -> bool {
+        self.issuer.jwks == other.issuer.jwks
+            && self.files == other.files
+            && self.development == other.development
     }
 }
 

@@ -3,7 +3,9 @@
 //! shows every key.
 
 mod bounds;
+mod fixed;
 mod listener;
+mod reload;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bounds::{AccessLog, Drain, Limits};
 pub use listener::{Listeners, Mesh, Partner, Public};
+pub use reload::Reload;
 
 use crate::contract::{DescriptorSet, MethodOverride, ServiceOverride};
 use crate::upstream::UpstreamConfig;
@@ -72,6 +75,12 @@ pub struct Config {
     /// Whose tokens and certificates are believed.
     #[serde(default)]
     pub authn: authn::Config,
+    /// When this file is read again.
+    #[serde(default)]
+    pub reload: Reload,
+    /// Where this file is.
+    #[serde(skip)]
+    pub path: PathBuf,
 }
 
 /// `[admin]`.
@@ -116,9 +125,17 @@ impl Config {
     /// # Errors
     /// One line naming the file and the key.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
-        let config: Self = chassis::config::load(path)?;
+        let mut config: Self = chassis::config::load(path)?;
+        path.clone_into(&mut config.path);
         config.check().with_context(|| path.display().to_string())?;
         Ok(config)
+    }
+
+    /// This file and all that it names and that is read with it. Certificates and their keys are not: whoever shows them watches
+    /// them.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let sets = self.descriptor_set.iter().map(|set| set.path.as_path());
+        std::iter::once(self.path.as_path()).chain(sets).chain(self.authn.files())
     }
 
     /// What the types cannot say.

@@ -41,7 +41,7 @@ impl Gateway {
         if let Ok(received) = &received {
             record.received(received);
         }
-        let authenticated = self.authenticate(context.connection.as_deref(), headers, now).await?;
+        let authenticated = self.authenticate(snapshot, context.connection.as_deref(), headers, now).await?;
         record.caller = Some(Arc::clone(&authenticated.caller));
         authz::admit(&method.policy, self.listener, &authenticated.caller)?;
         context.share = self.shares.take(&authenticated.caller)?;
@@ -51,7 +51,7 @@ impl Gateway {
         if budget.total.is_zero() {
             return Err(Error::DeadlineExceeded);
         }
-        let upstream = self.shared.upstreams.get(&method.upstream);
+        let upstream = snapshot.upstreams.get(&method.upstream);
         let upstream =
             upstream.ok_or(Error::Internal { problem: "a method names an upstream that is not there" })?;
         Ok(Call {
@@ -73,6 +73,7 @@ impl Gateway {
     /// Who sends a request that came by a connection.
     pub(super) async fn authenticate(
         &self,
+        snapshot: &Snapshot,
         connection: Option<&Connection>,
         headers: &HeaderMap,
         now: SystemTime,
@@ -80,8 +81,7 @@ impl Gateway {
         let nothing = Memory::default();
         let memory = connection.map_or(&nothing, |connection| &connection.memory);
         let certificate = connection.and_then(|connection| connection.certificate.as_deref());
-        let authenticator = &self.shared.authenticator;
-        Ok(authenticator.authenticate(self.listener, certificate, memory, headers, now).await?)
+        Ok(snapshot.authenticator.authenticate(self.listener, certificate, memory, headers, now).await?)
     }
 }
 

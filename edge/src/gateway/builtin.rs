@@ -19,6 +19,7 @@ use crate::authn::Authenticated;
 use crate::builtin::{Access, Page};
 use crate::error::Error;
 use crate::request::{Ended, finish_connection, write_whole};
+use crate::snapshot::Snapshot;
 
 /// What can be done with a page.
 const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -29,6 +30,7 @@ impl Gateway {
         &self,
         session: &mut Session,
         context: &mut Context,
+        snapshot: &Snapshot,
         page: &Page,
     ) -> Result<(), Ended> {
         context.record.template = Some(Arc::clone(&page.path));
@@ -39,7 +41,7 @@ impl Gateway {
         if verb != Verb::GET && verb != Verb::HEAD {
             return Err(Error::MethodNotAllowed { allow: ALLOW.to_owned() }.into());
         }
-        self.admit_to(&page.access, session, context).await?;
+        self.admit_to(snapshot, &page.access, session, context).await?;
         let tags = session.req_header().headers.get(IF_NONE_MATCH);
         let known = tags.and_then(|tags| tags.to_str().ok()).is_some_and(|tags| page.is_known(tags));
         finish_connection(session, &self.shared.drain);
@@ -51,13 +53,14 @@ impl Gateway {
     /// Who asks, if they may see what is built in.
     pub(super) async fn admit_to(
         &self,
+        snapshot: &Snapshot,
         access: &Access,
         session: &Session,
         context: &mut Context,
     ) -> Result<Authenticated, Error> {
         let headers = &session.req_header().headers;
         let connection = context.connection.as_deref();
-        let authenticated = self.authenticate(connection, headers, SystemTime::now()).await?;
+        let authenticated = self.authenticate(snapshot, connection, headers, SystemTime::now()).await?;
         let caller: &Arc<Caller> = &authenticated.caller;
         context.record.caller = Some(Arc::clone(caller));
         access.admit(caller)?;

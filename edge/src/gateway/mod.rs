@@ -26,7 +26,6 @@ use tokio::time::timeout;
 pub use limits::{Budget, Shares};
 
 use crate::access_log::AccessLog;
-use crate::authn::Authenticator;
 use crate::error::Error;
 use crate::headers::Wire;
 use crate::listener::connection::Connection;
@@ -35,8 +34,7 @@ use crate::policy::Listener;
 use crate::request::{Ended, Record};
 use crate::rest;
 use crate::route::Refusal;
-use crate::snapshot::Snapshot;
-use crate::upstream::Upstreams;
+use crate::snapshot::{Current, Snapshot};
 
 /// How long a connection that is given up may take to say so: a round trip, and no more than that keeps its seat.
 const SHUTDOWN: Duration = Duration::from_secs(1);
@@ -44,12 +42,8 @@ const SHUTDOWN: Duration = Duration::from_secs(1);
 /// What the gateways of all listeners share.
 pub struct Shared {
     /// What requests are served by.
-    pub snapshot: Arc<Snapshot>,
-    /// Who asks.
-    pub authenticator: Authenticator,
-    /// Where it goes.
-    pub upstreams: Upstreams,
-    /// What is kept of it.
+    pub snapshot: Current,
+    /// What is kept of them.
     pub access_log: AccessLog,
     /// How it counts.
     pub metrics: Metrics,
@@ -152,7 +146,8 @@ impl Gateway {
     }
 
     async fn serve(&self, session: &mut Session, context: &mut Context) -> Result<(), Ended> {
-        let snapshot = &self.shared.snapshot;
+        // One for the whole request, however often the configuration is replaced meanwhile.
+        let snapshot = &self.shared.snapshot.load_full();
         let header = session.req_header();
         limits::check_header(header.raw_path().len(), &header.headers, &snapshot.limits)?;
         if let Err(error) = framing::check(header) {
@@ -188,7 +183,7 @@ impl Gateway {
         let Some(method) = method else {
             let (reflection, path) =
                 snapshot.builtin.reflection(header.uri.path()).ok_or(Error::UnknownMethod)?;
-            return Box::pin(self.serve_reflection(session, context, reflection, path)).await;
+            return Box::pin(self.serve_reflection(session, context, snapshot, reflection, path)).await;
         };
         let call = self.admit(snapshot, method, session, context).await?;
         grpc::relay(session, &call, &mut context.record).await
@@ -208,7 +203,7 @@ impl Gateway {
         let uri = header.uri.clone();
         // Pages are for people and their browsers, who come in here.
         if let (Listener::Public, Some(page)) = (self.listener, snapshot.builtin.page(uri.path())) {
-            return Box::pin(self.serve_page(session, context, page)).await;
+            return Box::pin(self.serve_page(session, context, snapshot, page)).await;
         }
         // A wish for a WebSocket where none is to be had is overheard, as RFC 9110 section 7.8 allows.
         let dialogue = if rest::wishes_websocket(header) {

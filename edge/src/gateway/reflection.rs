@@ -20,6 +20,7 @@ use super::{Context, Gateway};
 use crate::builtin::{Reflection, View};
 use crate::error::Error;
 use crate::request::{Ended, finish_connection};
+use crate::snapshot::Snapshot;
 use crate::transcode::frame::{self, PREFIX_BYTES, Prefix};
 
 /// A question is a name.
@@ -34,11 +35,12 @@ impl Gateway {
         &self,
         session: &mut Session,
         context: &mut Context,
+        snapshot: &Snapshot,
         reflection: &Reflection,
         path: &'static str,
     ) -> Result<(), Ended> {
         context.record.template = Some(Arc::from(path));
-        let authenticated = self.admit_to(&reflection.access, session, context).await?;
+        let authenticated = self.admit_to(snapshot, &reflection.access, session, context).await?;
         finish_connection(session, &self.shared.drain);
         let left = authenticated.left(SystemTime::now()).min(MAX_AGE);
         let view = reflection.view(self.listener, &authenticated.caller);

@@ -84,6 +84,11 @@ impl Metrics {
         metrics.register("jwks_keys", "Usable keys of an issuer", own.keys.clone());
         own
     }
+
+    /// An issuer is believed no more.
+    pub fn forget(&self, issuer: &str) {
+        self.keys.remove(&IssuerLabels { issuer: issuer.to_owned() });
+    }
 }
 
 impl Keys {

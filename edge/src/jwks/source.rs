@@ -1,7 +1,7 @@
 //! Where an issuer's key set comes from, as `edge.toml` says it: a file, a URL, or the URL of an OpenID discovery document that
 //! names it. Reading it is the same question each time; when to ask is `keys`' business.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use super::key::Unusable;
 use super::set::{KeySet, SetError};
 
 /// `jwks = { .. }` of an issuer: exactly one of `file`, `url` and `discovery`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// A key set on disk, read again at every refresh.
@@ -119,6 +119,11 @@ enum Place {
 pub(super) const BYTES_MAX: u64 = 256 * 1024;
 
 impl Source {
+    /// The files it names.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.file.iter().chain(&self.ca).map(PathBuf::as_path)
+    }
+
     /// Checks the source without reading it. `development` lets loopback addresses speak plain HTTP.
     pub fn check(&self, issuer: &str, development: bool) -> Result<(), SourceError> {
         self.reader(issuer, development).map(|_| ())

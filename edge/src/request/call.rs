@@ -49,8 +49,8 @@ impl Call {
         let path = self.snapshot.path(&self.method);
         let path = path.ok_or(Error::Internal { problem: "a method without a path" })?;
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let Snapshot { request_headers, .. } = &*self.snapshot;
-        let headers = headers::upstream(from, self.wire, request_headers, &self.token, &self.received, left);
+        let pass = &self.snapshot.request_headers;
+        let headers = headers::upstream(from, self.wire, pass, &self.token, &self.received, left);
         let streaming = self.method.client_streaming || self.method.server_streaming;
         let class = if streaming { StreamClass::Streaming } else { StreamClass::Unary };
         let opened = pin!(self.upstream.open(class, path, headers, false));

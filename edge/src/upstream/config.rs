@@ -6,7 +6,7 @@ use chassis::Identity;
 use serde::{Deserialize, Serialize};
 
 /// One service behind the edge.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamConfig {
     /// What descriptor sets and metrics call it; of a workload, the workload's name.

@@ -191,15 +191,15 @@ impl Dialer {
     /// everywhere within seconds. Streams that are open go on.
     pub(super) fn follow_identity(&self, upstream: &Arc<Upstream>, drain: &Drain) {
         let Some(tls) = &self.tls else { return };
+        let over = upstream.over(drain);
         let (identity, upstream): (Identity, Weak<Upstream>) =
             (tls.identity.clone(), Arc::downgrade(upstream));
-        let stopping = drain.stopping();
         self.spawn("upstream identity", async move {
-            let mut stopping = std::pin::pin!(stopping);
+            let mut over = std::pin::pin!(over);
             let mut generation = identity.material().generation;
             loop {
                 tokio::select! {
-                    () = &mut stopping => return,
+                    () = &mut over => return,
                     () = tokio::time::sleep(FOLLOW_IDENTITY_EVERY) => (),
                 }
                 let Some(upstream) = upstream.upgrade() else { return };

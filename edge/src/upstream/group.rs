@@ -176,6 +176,13 @@ impl Group {
     }
 }
 
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The endpoint is gone from the configuration; its connections end with the streams that are on them.
+        self.change(Vec::clear);
+    }
+}
+
 /// Counts a waiter for as long as it waits.
 struct Waiting<'a>(&'a Gate);
 

@@ -45,8 +45,8 @@ enum ServingStatus {
 
 /// Checks the endpoints of an upstream until the drain.
 pub(super) fn start(upstream: &Arc<Upstream>, config: &UpstreamConfig, drain: &Drain) {
+    let over = upstream.over(drain);
     let (upstream, every) = (Arc::downgrade(upstream), Duration::from_millis(config.health_ms));
-    let stopping = drain.stopping();
     drain.spawn("upstream health", async move {
         let rounds = async {
             while let Some(upstream) = upstream.upgrade() {
@@ -60,7 +60,7 @@ pub(super) fn start(upstream: &Arc<Upstream>, config: &UpstreamConfig, drain: &D
             }
         };
         tokio::select! {
-            () = stopping => (),
+            () = over => (),
             () = rounds => (),
         }
     });

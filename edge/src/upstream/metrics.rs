@@ -67,6 +67,13 @@ impl UpstreamMetrics {
         }
     }
 
+    /// An upstream is configured no more. The gauge of its connections stays: it falls to zero as their calls end.
+    pub(super) fn forget(&self, upstream: &str) {
+        for state in ["healthy", "ejected"] {
+            self.endpoints.remove(&StateLabels { upstream: upstream.to_owned(), state });
+        }
+    }
+
     pub(super) fn moved(&self, upstream: &str) {
         self.moved.get_or_create(&UpstreamLabel { upstream: upstream.to_owned() }).inc();
     }

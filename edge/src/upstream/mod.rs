@@ -35,6 +35,7 @@ use anyhow::Context as _;
 use chassis::{Drain, Identity, Metrics};
 use http::HeaderMap;
 use http::uri::PathAndQuery;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use balance::Balance;
 use dial::Dialer;
@@ -59,6 +60,7 @@ pub enum StreamClass {
 #[derive(Debug)]
 pub struct Upstreams {
     by_name: HashMap<String, Arc<Upstream>>,
+    metrics: metrics::UpstreamMetrics,
 }
 
 impl Upstreams {
@@ -72,15 +74,55 @@ impl Upstreams {
         drain: &Drain,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
-        let metrics = metrics::UpstreamMetrics::register(metrics);
+        let none = Self { by_name: HashMap::new(), metrics: metrics::UpstreamMetrics::register(metrics) };
+        none.renewed(config, identity, drain)
+    }
+
+    /// The upstreams of another configuration, which take the place of these. One whose table is the same serves on as it is,
+    /// with its connections and what is known about its endpoints. One that is gone or has changed ends with the last call that
+    /// holds it.
+    ///
+    /// # Errors
+    /// As [`Upstreams::start`]; these serve on then.
+    pub fn renewed(
+        &self,
+        config: &[UpstreamConfig],
+        identity: Option<&Identity>,
+        drain: &Drain,
+    ) -> anyhow::Result<Self> {
         let mut by_name = HashMap::with_capacity(config.len());
         for config in config {
-            let upstream = Upstream::start(config, identity, drain, &metrics)
-                .with_context(|| format!("upstream {:?}", config.name))?;
+            let unchanged = self.by_name.get(&config.name).filter(|upstream| upstream.config == *config);
+            let upstream = match unchanged {
+                Some(upstream) => Arc::clone(upstream),
+                None => Upstream::start(config, identity, drain, &self.metrics)
+                    .with_context(|| format!("upstream {:?}", config.name))?,
+            };
             let known = by_name.insert(config.name.clone(), upstream);
             anyhow::ensure!(known.is_none(), "upstream {:?} is configured twice", config.name);
         }
-        Ok(Self { by_name })
+        Ok(Self { by_name, metrics: self.metrics.clone() })
+    }
+
+    /// Waits until each upstream has an address to be called at, but no longer than `within`: a name that does not resolve is
+    /// one upstream's trouble and keeps the others waiting no longer.
+    pub async fn resolved(&self, within: Duration) {
+        let resolved = async {
+            for upstream in self.by_name.values() {
+                while upstream.balance.endpoints().is_empty() {
+                    tokio::time::sleep(LOOK_FOR_ADDRESSES_EVERY).await;
+                }
+            }
+        };
+        // What the name server does not say in time it says later, to the upstream itself.
+        let _ = tokio::time::timeout(within, resolved).await;
+    }
+
+    /// Forgets the numbers of upstreams that `old` had and these have not.
+    pub fn forget(&self, old: &Self) {
+        for name in old.by_name.keys().filter(|name| !self.by_name.contains_key(*name)) {
+            self.metrics.forget(name);
+        }
     }
 
     /// The upstream of that name.
@@ -90,10 +132,18 @@ impl Upstreams {
     }
 }
 
+/// How often a new upstream is looked at for its first address. Only a reload waits for it.
+const LOOK_FOR_ADDRESSES_EVERY: Duration = Duration::from_millis(20);
+
 /// A service behind the edge.
 #[derive(Debug)]
 pub struct Upstream {
     name: String,
+    /// As it was configured.
+    config: UpstreamConfig,
+    /// Ends what runs in the background for it.
+    life: CancellationToken,
+    _ends: DropGuard,
     balance: Balance,
     /// How long one `open` may wait for a connection or a free stream, over all its attempts.
     ready: Duration,
@@ -119,8 +169,12 @@ impl Upstream {
             Tls::Workload => http::uri::Scheme::HTTPS,
             Tls::Off => http::uri::Scheme::HTTP,
         };
+        let life = CancellationToken::new();
         let upstream = Arc::new(Self {
             name: config.name.clone(),
+            config: config.clone(),
+            _ends: life.clone().drop_guard(),
+            life,
             balance: Balance::new(dialer.clone()),
             ready: Duration::from_millis(config.ready_ms),
             checked: config.health,
@@ -147,6 +201,17 @@ impl Upstream {
     #[must_use]
     pub const fn audience(&self) -> &Arc<str> {
         &self.audience
+    }
+
+    /// Resolves when the drain begins, or when the last call has let go of an upstream that the configuration no longer has.
+    fn over(&self, drain: &Drain) -> impl Future<Output = ()> + Send + 'static {
+        let (life, stopping) = (self.life.clone(), drain.stopping());
+        async move {
+            tokio::select! {
+                () = life.cancelled() => (),
+                () = stopping => (),
+            }
+        }
     }
 
     /// An endpoint could not be connected to: out of the rotation at once, if a health check will bring it back.

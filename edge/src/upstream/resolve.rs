@@ -26,11 +26,11 @@ pub(super) fn start(upstream: &Arc<Upstream>, config: &UpstreamConfig, drain: &D
     if names.is_empty() {
         return;
     }
-    let (upstream, every, stopping) =
-        (Arc::downgrade(upstream), Duration::from_millis(config.resolve_ms), drain.stopping());
+    let (upstream, every, over) =
+        (Arc::downgrade(upstream), Duration::from_millis(config.resolve_ms), upstream.over(drain));
     drain.spawn("upstream resolution", async move {
         tokio::select! {
-            () = stopping => (),
+            () = over => (),
             () = keep_resolving(upstream, literal, names, every) => (),
         }
     });

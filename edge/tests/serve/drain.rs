@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use http_body_util::BodyExt as _;
 
 use crate::client::{Grpc, Http, Rest};
 use crate::messages::{GetNoteRequest, Note};
@@ -58,18 +57,7 @@ fn in_flight(world: &World) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_answer_on_the_admin_listener() {
     let world = World::new().await;
-    let get = async |path: &str| {
-        let stream = tokio::net::TcpStream::connect(world.admin).await.unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
-        let request = http::Request::get(path)
-            .header("host", "admin")
-            .header("connection", "close")
-            .body(http_body_util::Empty::<Bytes>::new())
-            .unwrap();
-        let (response, _) = tokio::join!(sender.send_request(request), connection);
-        String::from_utf8(response.unwrap().into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
-    };
+    let get = async |path: &str| world.page(path).await;
     assert_eq!(get("/live").await, "live\n");
     assert_eq!(get("/ready").await, "ready\n");
     let routes = get("/routes").await;

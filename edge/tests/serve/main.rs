@@ -16,6 +16,7 @@ mod messages;
 mod negotiation;
 mod reflection;
 mod refusals;
+mod reload;
 mod rest;
 mod streams;
 mod traces;

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use chassis::EdgeChannel;
 use chassis::identity::{Clients, Identity};
 use chassis::run::Process;
@@ -16,7 +17,8 @@ use chassis::transaction_token::{self, Verifier};
 use edge::config::Config;
 use edge::policy::Listener;
 use edge::run::Edge;
-use edge::snapshot::Snapshot;
+use edge::snapshot::Plan;
+use http_body_util::BodyExt as _;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
 };
@@ -78,8 +80,8 @@ impl World {
         let behind = start_upstream(directory.path(), &upstream).await;
         let admin = free_port().await;
         let config = config(directory.path(), behind, admin, edit);
-        let snapshot = Snapshot::load(&config).unwrap();
-        let edge = Edge::start(&config, snapshot, process.clone()).await.unwrap();
+        let plan = Plan::load(&config).unwrap();
+        let edge = Edge::start(&config, plan, process.clone()).await.unwrap();
         let public = edge.address(Listener::Public).unwrap();
         let partner = edge.address(Listener::Partner).unwrap();
         let mesh = edge.address(Listener::Mesh).unwrap();
@@ -169,6 +171,53 @@ impl World {
         let read =
             |end: &str| std::fs::read_to_string(self.directory.path().join(format!("{name}.{end}"))).unwrap();
         (read("pem"), read("key"))
+    }
+
+    /// Changes the configuration file of the running edge.
+    pub fn edit(&self, edit: impl FnOnce(String) -> String) {
+        let path = self.directory.path().join("edge.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, edit(text)).unwrap();
+    }
+
+    /// Changes the configuration file and waits until the edge has taken it over.
+    pub async fn reconfigure(&self, edit: impl FnOnce(String) -> String) {
+        let generation = self.number("edge_config_generation");
+        self.edit(edit);
+        self.until("the configuration is taken over", || self.number("edge_config_generation") > generation)
+            .await;
+    }
+
+    /// Changes the configuration file and waits until the edge has refused it; says why.
+    pub async fn misconfigure(&self, edit: impl FnOnce(String) -> String) -> String {
+        let refused = || self.number("edge_config_reloads_total{result=\"refused\"}");
+        let before = refused();
+        self.edit(edit);
+        self.until("the configuration is refused", || refused() > before).await;
+        let page: Value = serde_json::from_str(&self.page("/config").await).unwrap();
+        page["last_reload"]["refused"].as_str().unwrap().to_owned()
+    }
+
+    /// A number of the edge's metrics, with its labels as they are printed; zero if it is not there.
+    pub fn number(&self, name: &str) -> i64 {
+        let page = self.process.metrics.render().unwrap();
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// A page of the admin listener.
+    pub async fn page(&self, path: &str) -> String {
+        let stream = tokio::net::TcpStream::connect(self.admin).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+        let request = http::Request::get(path)
+            .header("host", "admin")
+            .header("connection", "close")
+            .body(http_body_util::Empty::<Bytes>::new())
+            .unwrap();
+        let (response, _) = tokio::join!(sender.send_request(request), connection);
+        let body = response.unwrap().into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
     }
 
     /// How many calls the service behind the edge is serving.
@@ -311,6 +360,8 @@ fn config(
         [drain]
         lame_duck_ms = 0
         grace_ms = 10000
+        [reload]
+        watch_ms = 40
         [access_log]
         path = "{at}/access.log"
         [limits]

@@ -81,7 +81,13 @@ fn in_an_hour() -> String {
 }
 
 /// A consent of the customer's for the mesh's partner, active.
-async fn consent(world: &World, customer: &Customer, account: &str, scopes: &[&str], caps: (i64, i64)) -> String {
+async fn consent(
+    world: &World,
+    customer: &Customer,
+    account: &str,
+    scopes: &[&str],
+    caps: (i64, i64),
+) -> String {
     let scopes: Vec<_> = scopes.iter().map(|scope| format!("CONSENT_SCOPE_{scope}")).collect();
     let body = json!({
         "partnerId": dev::pki::PARTNER_ID,
