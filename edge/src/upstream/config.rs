@@ -45,10 +45,20 @@ pub struct UpstreamConfig {
     /// How long a connection without streams is kept.
     #[serde(default = "default::idle_ms")]
     pub idle_ms: u64,
-    /// A connection with open streams that has been silent for so long is asked for a sign of life, and closed when it gives
-    /// none in as long again. Zero: never.
+    /// A connection that owes an answer and has been silent for so long is asked for a sign of life, by an HTTP/2 PING.
+    #[serde(default = "default::silent_ms")]
+    pub silent_ms: u64,
+    /// It is closed when it gives none in this time. A process that stands still is found within the sum of the two.
+    #[serde(default = "default::pong_ms")]
+    pub pong_ms: u64,
+    /// A peer that has answered is slow, not dead, and is asked again after this time. Zero: never ask, for servers that count
+    /// PINGs and take offence (grpc-go and grpc-core do, on streams that stay quiet for minutes).
     #[serde(default = "default::ping_ms")]
     pub ping_ms: u64,
+    /// The age at which a connection is replaced, give or take a tenth; its streams go on. Balancers and certificates in between
+    /// may have changed since it was made. Zero: never.
+    #[serde(default = "default::age_ms")]
+    pub age_ms: u64,
 }
 
 /// How a connection is secured.
@@ -87,8 +97,19 @@ mod default {
     pub(super) const fn idle_ms() -> u64 {
         90_000
     }
+    // Longer than nearly every call of the mesh takes.
+    pub(super) const fn silent_ms() -> u64 {
+        1_000
+    }
+    // A PING is answered by the connection's own task; what takes longer is not merely busy.
+    pub(super) const fn pong_ms() -> u64 {
+        2_000
+    }
     pub(super) const fn ping_ms() -> u64 {
         20_000
+    }
+    pub(super) const fn age_ms() -> u64 {
+        600_000
     }
 }
 
@@ -112,6 +133,8 @@ impl UpstreamConfig {
             ("ready_ms", self.ready_ms),
             ("resolve_ms", self.resolve_ms),
             ("idle_ms", self.idle_ms),
+            ("silent_ms", self.silent_ms),
+            ("pong_ms", self.pong_ms),
         ] {
             ensure!(value > 0, "{key} must be above zero");
         }

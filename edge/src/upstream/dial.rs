@@ -92,7 +92,10 @@ impl Dialer {
             connections_max: config.connections_max,
             keep: Keep {
                 idle: Duration::from_millis(config.idle_ms),
+                silent: Duration::from_millis(config.silent_ms),
+                pong: Duration::from_millis(config.pong_ms),
                 ping: Duration::from_millis(config.ping_ms),
+                age: Duration::from_millis(config.age_ms),
             },
             drain: drain.clone(),
             metrics: metrics.clone(),

@@ -1,19 +1,23 @@
-//! One address of an upstream: whether it is fit for calls, and its connections by class. Health checks have a connection of
+//! One address of an upstream: whether it is fit for calls, what it has to do, and its connections by class. Health checks have a connection of
 //! their own, because a check that waits behind a full pool would call a busy endpoint dead.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::time::Instant;
+
 use super::StreamClass;
 use super::dial::Dialer;
 use super::group::Group;
+use super::load::Load;
 
 /// An address of an upstream.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     address: SocketAddr,
     healthy: AtomicBool,
+    load: Load,
     unary: Arc<Group>,
     streaming: Arc<Group>,
     checks: Arc<Group>,
@@ -26,6 +30,7 @@ impl Endpoint {
         Arc::new(Self {
             address,
             healthy: AtomicBool::new(true),
+            load: Load::new(Instant::now()),
             unary: group(),
             streaming: group(),
             checks: group(),
@@ -36,11 +41,17 @@ impl Endpoint {
         self.address
     }
 
-    pub(super) fn healthy(&self) -> bool {
+    /// Whether calls should come here.
+    pub(super) fn is_fit(&self) -> bool {
         self.healthy.load(Ordering::Relaxed)
     }
 
-    /// Sets whether calls should come here, and says whether that is news.
+    /// What it has to do.
+    pub(super) fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// Sets what the last health check said, and says whether that is news.
     pub(super) fn set_healthy(&self, healthy: bool) -> bool {
         self.healthy.swap(healthy, Ordering::Relaxed) != healthy
     }
@@ -63,5 +74,42 @@ impl Endpoint {
         for group in [&self.unary, &self.streaming, &self.checks] {
             group.retire_before(generation);
         }
+    }
+}
+
+/// A call's being under way at an endpoint, from its choice to its end: whoever waits for a connection is waited for as well.
+#[derive(Debug)]
+pub(super) struct Visit {
+    endpoint: Arc<Endpoint>,
+    class: StreamClass,
+    began: Instant,
+    answered: bool,
+}
+
+impl Visit {
+    pub(super) fn new(endpoint: Arc<Endpoint>, class: StreamClass, now: Instant) -> Self {
+        endpoint.load.begin(class, now);
+        Self { endpoint, class, began: now, answered: false }
+    }
+
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// The answer has begun. Streams begin when they please, which says nothing.
+    pub(super) fn answered(&mut self, failed: bool) {
+        self.answered = true;
+        if self.class == StreamClass::Unary {
+            self.endpoint.load.answered(self.began, Instant::now(), failed);
+        }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if self.class == StreamClass::Unary && !self.answered {
+            self.endpoint.load.given_up(self.began, Instant::now());
+        }
+        self.endpoint.load.end(self.class);
     }
 }

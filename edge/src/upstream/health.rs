@@ -18,7 +18,7 @@ use tonic::Code;
 
 use super::attempt::Attempt;
 use super::config::UpstreamConfig;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Visit};
 use super::replay::Call;
 use super::{StreamClass, Upstream};
 
@@ -67,13 +67,20 @@ pub(super) fn start(upstream: &Arc<Upstream>, config: &UpstreamConfig, drain: &D
 }
 
 async fn check(upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) -> bool {
-    matches!(timeout(ANSWER_WITHIN, ask(upstream, endpoint)).await, Ok(Some(true)))
+    let answer = timeout(ANSWER_WITHIN, ask(upstream, endpoint)).await;
+    if answer.is_err() {
+        // The next check must not ask a connection whose other end has gone without a word.
+        endpoint.checks().retire_before(u64::MAX);
+    }
+    matches!(answer, Ok(Some(true)))
 }
 
 /// `None`: there was no answer.
 async fn ask(upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) -> Option<bool> {
     let slot = endpoint.checks().slot(Instant::now() + ANSWER_WITHIN).await.ok()?;
-    let mut call = Attempt::begin(upstream, endpoint.address(), slot, &question()).ok()?;
+    // Counted as a stream, so that the time of a check is not taken for that of a call.
+    let visit = Visit::new(endpoint.clone(), StreamClass::Streaming, Instant::now());
+    let mut call = Attempt::begin(upstream, visit, slot, &question()).ok()?;
     let header = poll_fn(|cx| call.poll_header(cx)).await.ok()?;
     let mut body = BytesMut::new();
     while let Some(part) = poll_fn(|cx| call.poll_body(cx)).await {

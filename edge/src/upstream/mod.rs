@@ -17,6 +17,7 @@ mod endpoint;
 mod error;
 mod group;
 mod health;
+mod load;
 mod metrics;
 mod replay;
 mod resolve;

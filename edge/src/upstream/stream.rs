@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::Upstream;
 use super::attempt::{Attempt, NotSent};
+use super::endpoint::Visit;
 use super::error::{OpenError, StreamError, never_processed};
 use super::group::NoSlot;
 use super::replay::Call;
@@ -87,7 +88,7 @@ impl UpstreamStream {
     #[must_use]
     pub fn endpoint(&self) -> Option<SocketAddr> {
         match &self.state {
-            State::Open(attempt) => Some(attempt.endpoint()),
+            State::Open(attempt) => Some(attempt.address()),
             State::Moving(_) | State::Over => None,
         }
     }
@@ -250,7 +251,7 @@ impl UpstreamStream {
         tracing::debug!(upstream = name, error = %error, "unprocessed call moves");
         upstream.metrics.moved(name);
         self.moves += 1;
-        let avoid = Some(attempt.endpoint());
+        let avoid = Some(attempt.address());
         // Given back before a new place is sought: the only free one may be this.
         drop(attempt);
         self.state = State::Moving(Box::pin(async move {
@@ -272,10 +273,14 @@ async fn attempt(
     let mut tried = Vec::new();
     let mut failure = None;
     let mut closed = 0;
-    while let Some(endpoint) = upstream.balance.pick(&tried, avoid) {
+    loop {
+        let now = Instant::now();
+        let Some(endpoint) = upstream.balance.pick(call.class, now, &tried, avoid) else { break };
         let address = endpoint.address();
+        let visit = Visit::new(endpoint, call.class, now);
+        let endpoint = visit.endpoint();
         match endpoint.group(call.class).slot(until).await {
-            Ok(slot) => match Attempt::begin(upstream, address, slot, call) {
+            Ok(slot) => match Attempt::begin(upstream, visit, slot, call) {
                 Ok(attempt) => return Ok(attempt),
                 Err(NotSent::ConnectionGone) if closed < CLOSED_MAX => closed += 1,
                 Err(NotSent::ConnectionGone) => tried.push(address),
@@ -284,7 +289,7 @@ async fn attempt(
                 }
             },
             Err(NoSlot::Dial(source)) => {
-                upstream.unreachable(&endpoint);
+                upstream.unreachable(endpoint);
                 failure = Some(OpenError::Dial { upstream: name(), source });
                 tried.push(address);
             }
