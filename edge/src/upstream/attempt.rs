@@ -74,6 +74,11 @@ impl Attempt {
         self.slot.retire_connection();
     }
 
+    /// Whether the attempt failed because nothing was heard of the endpoint.
+    pub(super) fn was_silent(&self) -> bool {
+        self.slot.was_silent()
+    }
+
     pub(super) fn header_arrived(&self) -> bool {
         matches!(self.receive, Receive::Body(_))
     }

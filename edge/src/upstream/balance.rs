@@ -7,11 +7,13 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::StreamClass;
+use super::config::Ejection;
 use super::dial::Dialer;
 use super::endpoint::Endpoint;
 
@@ -66,6 +68,11 @@ impl Balance {
         self.rotation.load().all.clone()
     }
 
+    /// Whether an endpoint is still one of them.
+    pub(super) fn holds(&self, endpoint: &Arc<Endpoint>) -> bool {
+        self.rotation.load().all.iter().any(|held| Arc::ptr_eq(held, endpoint))
+    }
+
     /// Takes over the addresses of a resolution. None at all is taken for a resolver's fault, and the old set stays.
     pub(super) fn resolved(&self, addresses: &HashSet<SocketAddr>) {
         let changing = self.changing();
@@ -104,9 +111,41 @@ impl Balance {
         }
     }
 
+    /// Takes an endpoint out for the time that is returned, unless it is out already, the last that is fit, or one too many.
+    pub(super) fn eject(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        rules: &Ejection,
+        now: Instant,
+        luck: f64,
+    ) -> Option<Duration> {
+        let changing = self.changing();
+        let rotation = self.rotation.load();
+        let Rotation { all, fit } = &**rotation;
+        let ejected = all.iter().filter(|endpoint| endpoint.breaker().is_ejected()).count();
+        let too_many = (ejected + 1) * 100 > all.len() * usize::from(rules.percent_max);
+        let last = matches!(&fit[..], [only] if Arc::ptr_eq(only, endpoint));
+        if endpoint.breaker().is_ejected() || too_many || last || !self.holds(endpoint) {
+            return None;
+        }
+        let time = endpoint.breaker().eject(rules, now, luck);
+        self.store(all.clone(), &changing);
+        Some(time)
+    }
+
+    /// Brings an endpoint back.
+    pub(super) fn readmit(&self, endpoint: &Arc<Endpoint>, rules: &Ejection, now: Instant) {
+        let changing = self.changing();
+        endpoint.breaker().readmit(rules, now);
+        endpoint.load().forget();
+        self.store(self.endpoints(), &changing);
+    }
+
     fn store(&self, all: Vec<Arc<Endpoint>>, _changing: &MutexGuard<'_, ()>) {
         let fit: Vec<_> = all.iter().filter(|endpoint| endpoint.is_fit()).cloned().collect();
-        self.dialer.metrics().endpoints(self.dialer.upstream(), fit.len(), all.len() - fit.len());
+        let ejected = all.iter().filter(|endpoint| endpoint.breaker().is_ejected()).count();
+        let (upstream, unhealthy) = (self.dialer.upstream(), all.len() - fit.len() - ejected);
+        self.dialer.metrics().endpoints(upstream, fit.len(), unhealthy, ejected);
         self.rotation.store(Arc::new(Rotation { all, fit }));
     }
 

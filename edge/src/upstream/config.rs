@@ -27,6 +27,16 @@ pub struct UpstreamConfig {
     /// there; above it calls wait `ready_ms`.
     #[serde(default = "default::connections_max")]
     pub connections_max: usize,
+    /// Calls at once, streams included; the next is refused. Half of what an outer listener admits, so that a service that hangs
+    /// leaves the other half to its sisters.
+    #[serde(default = "default::in_flight_max")]
+    pub in_flight_max: usize,
+    /// Calls that may wait for a place on a connection at once; the next is refused.
+    #[serde(default = "default::pending_max")]
+    pub pending_max: usize,
+    /// When an endpoint is left alone.
+    #[serde(default)]
+    pub ejection: Ejection,
     /// Whether endpoints are asked over grpc.health.v1; one that does not know that service counts as healthy.
     #[serde(default = "default::health")]
     pub health: bool,
@@ -61,6 +71,29 @@ pub struct UpstreamConfig {
     pub age_ms: u64,
 }
 
+/// `[upstream.ejection]`: when an endpoint that fails is left alone, and for how long.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ejection {
+    /// So many failures one after another. Zero: never, nor after any other fault.
+    pub failures: u32,
+    /// The first time, in milliseconds; it doubles with each that follows soon. Also how often an endpoint is asked, once its time
+    /// is over, whether it is back.
+    pub ms: u64,
+    /// The longest time. An endpoint that has done well for as long begins anew.
+    pub ms_max: u64,
+    /// The share of all endpoints that may be ejected at once, in percent. Above it, something else than the endpoints is wrong, and
+    /// the rest could not carry the load. The last that is fit is never ejected.
+    pub percent_max: u8,
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        // Five in a row are no accident; a second is what a process needs to start.
+        Self { failures: 5, ms: 1_000, ms_max: 30_000, percent_max: 50 }
+    }
+}
+
 /// How a connection is secured.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
@@ -78,6 +111,12 @@ mod default {
     }
     pub(super) const fn connections_max() -> usize {
         4
+    }
+    pub(super) const fn in_flight_max() -> usize {
+        1_024
+    }
+    pub(super) const fn pending_max() -> usize {
+        512
     }
     pub(super) const fn health() -> bool {
         true
@@ -135,9 +174,13 @@ impl UpstreamConfig {
             ("idle_ms", self.idle_ms),
             ("silent_ms", self.silent_ms),
             ("pong_ms", self.pong_ms),
+            ("ejection.ms", self.ejection.ms),
         ] {
             ensure!(value > 0, "{key} must be above zero");
         }
+        ensure!(self.in_flight_max > 0, "in_flight_max must be above zero");
+        ensure!(self.ejection.ms_max >= self.ejection.ms, "ejection.ms_max is below ejection.ms");
+        ensure!(self.ejection.percent_max <= 100, "ejection.percent_max is a share of 100");
         Ok(())
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Connection {
     retired: AtomicBool,
     /// Whether a stream has read anything since the last look.
     heard: AtomicBool,
+    /// It was given up because it gave no sign of life.
+    silent: AtomicBool,
 }
 
 impl Connection {
@@ -56,6 +58,7 @@ impl Connection {
             opened: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
             heard: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
         }
     }
 
@@ -110,6 +113,11 @@ impl Slot {
     /// The connection has refused a new stream and will refuse all.
     pub(super) fn retire_connection(&self) {
         self.connection.retire();
+    }
+
+    /// Whether the connection was lost to the silence of its peer.
+    pub(super) fn was_silent(&self) -> bool {
+        self.connection.silent.load(Ordering::Relaxed)
     }
 
     /// The connection is alive: something was read from it.
@@ -182,6 +190,7 @@ pub(super) async fn drive(
                         && ping_pong.send_ping(h2::Ping::opaque()).is_err() { break; },
                     Verdict::Dead => {
                         tracing::warn!("upstream connection gave no sign of life");
+                        connection.silent.store(true, Ordering::Relaxed);
                         break;
                     }
                 }

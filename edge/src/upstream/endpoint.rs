@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::Instant;
 
 use super::StreamClass;
+use super::breaker::Breaker;
 use super::dial::Dialer;
 use super::group::Group;
 use super::load::Load;
@@ -16,7 +17,10 @@ use super::load::Load;
 #[derive(Debug)]
 pub(super) struct Endpoint {
     address: SocketAddr,
+    /// What the last health check said.
     healthy: AtomicBool,
+    /// What calls say.
+    breaker: Breaker,
     load: Load,
     unary: Arc<Group>,
     streaming: Arc<Group>,
@@ -26,14 +30,16 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// A new endpoint is taken for healthy: the first calls need not wait for the first check.
     pub(super) fn new(address: SocketAddr, dialer: &Arc<Dialer>) -> Arc<Self> {
-        let group = || Group::new(address, dialer.clone());
+        let group = |bounded| Group::new(address, dialer.clone(), bounded);
         Arc::new(Self {
             address,
             healthy: AtomicBool::new(true),
+            breaker: Breaker::default(),
             load: Load::new(Instant::now()),
-            unary: group(),
-            streaming: group(),
-            checks: group(),
+            unary: group(true),
+            streaming: group(true),
+            // A check that is refused for want of room would say that the endpoint is dead.
+            checks: group(false),
         })
     }
 
@@ -43,7 +49,15 @@ impl Endpoint {
 
     /// Whether calls should come here.
     pub(super) fn is_fit(&self) -> bool {
+        self.is_healthy() && !self.breaker.is_ejected()
+    }
+
+    pub(super) fn is_healthy(&self) -> bool {
         self.healthy.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn breaker(&self) -> &Breaker {
+        &self.breaker
     }
 
     /// What it has to do.
@@ -69,7 +83,7 @@ impl Endpoint {
         &self.checks
     }
 
-    /// Lets go of connections made under an older identity.
+    /// Lets go of connections made under an older identity, or of all.
     pub(super) fn retire_before(&self, generation: u64) {
         for group in [&self.unary, &self.streaming, &self.checks] {
             group.retire_before(generation);

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::{Connection, Slot};
 use super::dial::Dialer;
 use super::error::DialError;
+use super::limits::Limit;
 
 /// The first pause after a failed dial; it doubles with every further failure.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -26,7 +27,7 @@ pub(super) enum NoSlot {
     /// No connection exists and none can be made.
     Dial(Arc<DialError>),
     /// All are full.
-    Busy,
+    Full(Limit),
 }
 
 /// Connections to `endpoint`.
@@ -37,6 +38,8 @@ pub(super) struct Group {
     connections: ArcSwap<Vec<Arc<Connection>>>,
     dials: Mutex<Dials>,
     gate: Gate,
+    /// Whether those who wait count against the upstream's bound.
+    bounded: bool,
 }
 
 /// What is known about making connections.
@@ -58,13 +61,14 @@ struct Gate {
 }
 
 impl Group {
-    pub(super) fn new(endpoint: SocketAddr, dialer: Arc<Dialer>) -> Arc<Self> {
+    pub(super) fn new(endpoint: SocketAddr, dialer: Arc<Dialer>, bounded: bool) -> Arc<Self> {
         Arc::new(Self {
             endpoint,
             dialer,
             connections: ArcSwap::default(),
             dials: Mutex::default(),
             gate: Gate::default(),
+            bounded,
         })
     }
 
@@ -73,6 +77,10 @@ impl Group {
         if let Some(slot) = self.free() {
             return Ok(slot);
         }
+        let _pending = match self.bounded {
+            true => Some(self.dialer.limits().wait().map_err(NoSlot::Full)?),
+            false => None,
+        };
         let _waiting = Waiting::at(&self.gate);
         loop {
             let changed = self.gate.changed.notified();
@@ -83,7 +91,7 @@ impl Group {
                 return Ok(slot);
             }
             self.dial_if_due(None).map_err(NoSlot::Dial)?;
-            timeout_at(until, changed).await.map_err(|_elapsed| NoSlot::Busy)?;
+            timeout_at(until, changed).await.map_err(|_elapsed| NoSlot::Full(Limit::Connections))?;
         }
     }
 

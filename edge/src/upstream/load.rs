@@ -83,6 +83,11 @@ impl Load {
         let _lost = self.estimate.compare_exchange(before, pack(after, self.ms(now)), Relaxed, Relaxed);
     }
 
+    /// Forgets what was learnt: the endpoint comes back from being away.
+    pub(super) fn forget(&self) {
+        self.estimate.store(0, Relaxed);
+    }
+
     /// What one more call of this class would cost; to be compared between endpoints only.
     pub(super) fn cost(&self, class: StreamClass, now: Instant) -> u64 {
         match class {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::uri::PathAndQuery;
 
-use super::StreamClass;
+use super::Terms;
 
 /// How much of a request body is kept. Nearly every unary request fits, and a refusal usually arrives long before.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
@@ -14,7 +14,7 @@ const KEPT_BYTES_MAX: usize = 64 * 1024;
 /// A call and what it has sent.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) class: StreamClass,
+    pub(super) terms: Terms,
     pub(super) path: PathAndQuery,
     pub(super) headers: HeaderMap,
     /// Whether the header is all there is.
@@ -25,13 +25,8 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn new(
-        class: StreamClass,
-        path: PathAndQuery,
-        headers: HeaderMap,
-        end_of_stream: bool,
-    ) -> Self {
-        Self { class, path, headers, end_of_stream, sent: Vec::new(), sent_bytes: 0, ended: end_of_stream }
+    pub(super) fn new(terms: Terms, path: PathAndQuery, headers: HeaderMap, end_of_stream: bool) -> Self {
+        Self { terms, path, headers, end_of_stream, sent: Vec::new(), sent_bytes: 0, ended: end_of_stream }
     }
 
     /// Remembers a part of the body that was handed to a connection.
@@ -62,7 +57,8 @@ mod tests {
     use super::*;
 
     fn call() -> Call {
-        Call::new(StreamClass::Unary, PathAndQuery::from_static("/a.B/C"), HeaderMap::new(), false)
+        let terms = Terms { class: crate::upstream::StreamClass::Unary, deadline: None };
+        Call::new(terms, PathAndQuery::from_static("/a.B/C"), HeaderMap::new(), false)
     }
 
     #[test]

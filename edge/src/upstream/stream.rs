@@ -9,16 +9,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::response::Parts;
+use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
-use super::Upstream;
 use super::attempt::{Attempt, NotSent};
 use super::endpoint::Visit;
-use super::error::{OpenError, StreamError, never_processed};
+use super::error::{OpenError, StreamError, means_unavailable, never_processed};
+use super::fault::Fault;
 use super::group::NoSlot;
+use super::limits::{Limit, Seat};
 use super::replay::Call;
+use super::{StreamClass, Terms, Upstream};
 
 /// How often a call moves after it was sent. Two: a restart of the server may cost one on each of two connections; more would
 /// lengthen an outage.
@@ -29,7 +31,8 @@ const CLOSED_MAX: u32 = 8;
 /// A call under way. Dropping it gives its place back and, unless both directions have ended, resets the stream.
 #[derive(Debug)]
 pub struct UpstreamStream {
-    upstream: Arc<Upstream>,
+    seat: Seat,
+    terms: Terms,
     /// `None` from the first byte of the answer on, and while the call moves.
     call: Option<Call>,
     state: State,
@@ -62,20 +65,26 @@ impl std::fmt::Debug for State {
 /// complete one, and would store half an upload. Whole requests are cancelled as gRPC says, by h2 itself, with CANCEL.
 impl Drop for UpstreamStream {
     fn drop(&mut self) {
-        if let State::Open(attempt) = &mut self.state
-            && !self.request_ended
-        {
+        let State::Open(attempt) = &mut self.state else { return };
+        if !self.request_ended {
             attempt.reset(h2::Reason::INTERNAL_ERROR);
+        }
+        // A client may leave as it likes; who lets its deadline pass has waited for this endpoint. Streams begin when they please.
+        let late = self.terms.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if late && !attempt.header_arrived() && self.terms.class == StreamClass::Unary {
+            self.seat.upstream().fault(attempt.endpoint(), Fault::Unanswered);
         }
     }
 }
 
 impl UpstreamStream {
-    pub(super) async fn open(upstream: Arc<Upstream>, call: Call) -> Result<Self, OpenError> {
-        let attempt = attempt(&upstream, &call, None).await?;
+    pub(super) async fn open(upstream: &Arc<Upstream>, call: Call) -> Result<Self, OpenError> {
+        let seat = Seat::take(upstream).map_err(|limit| busy(upstream, limit))?;
+        let attempt = attempt(upstream, &call, None).await?;
         let request_ended = call.end_of_stream;
         Ok(Self {
-            upstream,
+            seat,
+            terms: call.terms,
             call: Some(call),
             state: State::Open(attempt),
             header: None,
@@ -213,6 +222,7 @@ impl UpstreamStream {
                 State::Open(attempt) if attempt.header_arrived() => return Poll::Ready(Ok(())),
                 State::Open(attempt) => match ready!(attempt.poll_header(cx)) {
                     Ok(header) => {
+                        heard(self.seat.upstream(), attempt, &header);
                         self.header = Some(header);
                         self.call = None;
                         return Poll::Ready(Ok(()));
@@ -235,13 +245,14 @@ impl UpstreamStream {
         let State::Open(attempt) = std::mem::replace(&mut self.state, State::Over) else {
             return Err(error.into());
         };
+        let upstream = self.seat.upstream().clone();
+        lost(&upstream, &attempt, &error);
         if !never_processed(&error) {
             return Err(error.into());
         }
         if error.is_go_away() {
             attempt.retire_connection();
         }
-        let upstream = self.upstream.clone();
         let name = upstream.name();
         if self.moves >= MOVES_MAX {
             upstream.metrics.refused(name);
@@ -262,6 +273,31 @@ impl UpstreamStream {
     }
 }
 
+/// What an answer that has begun says about its endpoint: a proxy before it may answer that it is not there.
+fn heard(upstream: &Arc<Upstream>, attempt: &Attempt, header: &Parts) {
+    match header.status {
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            upstream.fault(attempt.endpoint(), Fault::Failed);
+        }
+        _ => attempt.endpoint().breaker().succeeded(),
+    }
+}
+
+/// What the loss of a call says about its endpoint. One that goes away says so, and has done nothing wrong.
+fn lost(upstream: &Arc<Upstream>, attempt: &Attempt, error: &h2::Error) {
+    if attempt.was_silent() {
+        upstream.fault(attempt.endpoint(), Fault::Silent);
+    } else if !error.is_go_away() && means_unavailable(error) {
+        upstream.fault(attempt.endpoint(), Fault::Failed);
+    }
+}
+
+/// A bound of the upstream is met.
+fn busy(upstream: &Upstream, limit: Limit) -> OpenError {
+    upstream.metrics.limited(upstream.name(), limit.as_str());
+    OpenError::Busy { upstream: upstream.name().to_owned(), limit }
+}
+
 /// Finds a place for a call and sends it there. `avoid` has just refused it and is asked again only if there is no other.
 async fn attempt(
     upstream: &Arc<Upstream>,
@@ -275,11 +311,11 @@ async fn attempt(
     let mut closed = 0;
     loop {
         let now = Instant::now();
-        let Some(endpoint) = upstream.balance.pick(call.class, now, &tried, avoid) else { break };
+        let Some(endpoint) = upstream.balance.pick(call.terms.class, now, &tried, avoid) else { break };
         let address = endpoint.address();
-        let visit = Visit::new(endpoint, call.class, now);
+        let visit = Visit::new(endpoint, call.terms.class, now);
         let endpoint = visit.endpoint();
-        match endpoint.group(call.class).slot(until).await {
+        match endpoint.group(call.terms.class).slot(until).await {
             Ok(slot) => match Attempt::begin(upstream, visit, slot, call) {
                 Ok(attempt) => return Ok(attempt),
                 Err(NotSent::ConnectionGone) if closed < CLOSED_MAX => closed += 1,
@@ -289,12 +325,12 @@ async fn attempt(
                 }
             },
             Err(NoSlot::Dial(source)) => {
-                upstream.unreachable(endpoint);
+                upstream.not_dialled(endpoint, &source);
                 failure = Some(OpenError::Dial { upstream: name(), source });
                 tried.push(address);
             }
-            Err(NoSlot::Busy) => {
-                failure = Some(OpenError::Busy { upstream: name() });
+            Err(NoSlot::Full(limit)) => {
+                failure = Some(busy(upstream, limit));
                 break;
             }
         }

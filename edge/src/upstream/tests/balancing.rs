@@ -11,9 +11,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::{Error, call};
+use super::{Error, STREAMING, call};
+use crate::upstream::StreamError;
 use crate::upstream::testing::{After, framed, respond_ok, serve, serve_h2, upstream};
-use crate::upstream::{StreamClass, StreamError};
 
 #[tokio::test]
 async fn a_slow_endpoint_gets_little_and_each_gets_something() {
@@ -70,8 +70,7 @@ async fn old_connections_are_replaced_and_no_call_notices() {
     let (server, drain) = (serve().await, Drain::default());
     let upstream = upstream(&[server.address], &drain, |config| config.age_ms = 300);
     let path = PathAndQuery::from_static("/test.Echo/Bidi");
-    let mut stream =
-        upstream.open(StreamClass::Streaming, &path, super::grpc_headers(), false).await.unwrap();
+    let mut stream = upstream.open(STREAMING, &path, super::grpc_headers(), false).await.unwrap();
     stream.write_request_body(framed(b"first"), false).await.unwrap();
     stream.read_response_header().await.unwrap();
     stream.read_response_body().await.unwrap();

@@ -1,6 +1,7 @@
 //! Ways to an upstream and back: endpoints that refuse, go away, die and return, bursts, and certificates that change.
 
 mod balancing;
+mod faults;
 mod tls;
 
 use std::collections::HashSet;
@@ -21,13 +22,16 @@ use tonic::Code;
 use super::testing::{
     After, eventually, framed, respond_ok, serve, serve_at, serve_goaway, serve_h2, upstream,
 };
-use super::{OpenError, StreamClass, StreamError, Upstream};
+use super::{Limit, OpenError, StreamClass, StreamError, Terms, Upstream};
 
 #[derive(Debug)]
 enum Error {
     Open(OpenError),
     Stream(StreamError),
 }
+
+const UNARY: Terms = Terms { class: StreamClass::Unary, deadline: None };
+const STREAMING: Terms = Terms { class: StreamClass::Streaming, deadline: None };
 
 fn grpc_headers() -> HeaderMap {
     HeaderMap::from_iter([
@@ -40,7 +44,7 @@ fn grpc_headers() -> HeaderMap {
 async fn call(upstream: &Arc<Upstream>, message: &[u8]) -> Result<Bytes, Error> {
     let headers = grpc_headers();
     let path = PathAndQuery::from_static("/test.Echo/Unary");
-    let mut stream = upstream.open(StreamClass::Unary, &path, headers, false).await.map_err(Error::Open)?;
+    let mut stream = upstream.open(UNARY, &path, headers, false).await.map_err(Error::Open)?;
     stream.write_request_body(framed(message), true).await.map_err(Error::Stream)?;
     let header = stream.read_response_header().await.map_err(Error::Stream)?;
     assert_eq!(header.status, StatusCode::OK);
@@ -202,9 +206,9 @@ async fn a_full_endpoint_says_busy_and_recovers() {
     });
     let path = PathAndQuery::from_static("/test.Echo/Unary");
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/grpc"))]);
-    let held = upstream.open(StreamClass::Unary, &path, headers, false).await.unwrap();
+    let held = upstream.open(UNARY, &path, headers, false).await.unwrap();
     let Err(Error::Open(error)) = call(&upstream, b"ping").await else { panic!("there was room") };
-    assert!(matches!(error, OpenError::Busy { .. }), "{error:?}");
+    assert!(matches!(error, OpenError::Busy { limit: Limit::Connections, .. }), "{error:?}");
     drop(held);
     assert_eq!(call(&upstream, b"ping").await.unwrap(), "ping");
 }
