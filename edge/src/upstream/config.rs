@@ -37,6 +37,9 @@ pub struct UpstreamConfig {
     /// When an endpoint is left alone.
     #[serde(default)]
     pub ejection: Ejection,
+    /// Which calls are made again.
+    #[serde(default)]
+    pub retry: Retry,
     /// Whether endpoints are asked over grpc.health.v1; one that does not know that service counts as healthy.
     #[serde(default = "default::health")]
     pub health: bool,
@@ -91,6 +94,30 @@ impl Default for Ejection {
     fn default() -> Self {
         // Five in a row are no accident; a second is what a process needs to start.
         Self { failures: 5, ms: 1_000, ms_max: 30_000, percent_max: 50 }
+    }
+}
+
+/// `[upstream.retry]`: how often unary calls are made again that the contract calls idempotent (`idempotency_level`) and that failed
+/// with UNAVAILABLE or were lost with their connection. What was never processed is moved, which these do not bound.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Retries of one call. Zero: none.
+    pub each_max: u32,
+    /// Retries for a hundred calls.
+    pub percent: u32,
+    /// Retries a second that are allowed whatever the number of calls.
+    pub per_s_min: u32,
+    /// Retries at once.
+    pub in_flight_max: usize,
+    /// The longest pause before the first retry when the service asks for none, in milliseconds; it doubles.
+    pub pause_ms: u64,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        // Two: an endpoint that dies and another that is about to. A tenth is what a service can carry on top of its load.
+        Self { each_max: 2, percent: 10, per_s_min: 3, in_flight_max: 64, pause_ms: 25 }
     }
 }
 
@@ -180,6 +207,7 @@ impl UpstreamConfig {
         }
         ensure!(self.in_flight_max > 0, "in_flight_max must be above zero");
         ensure!(self.ejection.ms_max >= self.ejection.ms, "ejection.ms_max is below ejection.ms");
+        ensure!(self.retry.percent <= 100, "retry.percent is a share of 100");
         ensure!(self.ejection.percent_max <= 100, "ejection.percent_max is a share of 100");
         Ok(())
     }

@@ -5,10 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
+use http::response::Parts;
 use tokio::time::{Instant, sleep};
 
+use super::attempt::Attempt;
 use super::endpoint::Endpoint;
-use super::error::DialError;
+use super::error::{DialError, means_unavailable};
 use super::{Upstream, health};
 
 /// What an endpoint did wrong.
@@ -99,5 +102,24 @@ impl Upstream {
                 () = probing => (),
             }
         });
+    }
+}
+
+/// What an answer that has begun says about its endpoint: a proxy before it may answer that it is not there.
+pub(super) fn heard(upstream: &Arc<Upstream>, attempt: &Attempt, header: &Parts) {
+    match header.status {
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            upstream.fault(attempt.endpoint(), Fault::Failed);
+        }
+        _ => attempt.endpoint().breaker().succeeded(),
+    }
+}
+
+/// What the loss of a call says about its endpoint. One that goes away says so, and has done nothing wrong.
+pub(super) fn lost(upstream: &Arc<Upstream>, attempt: &Attempt, error: &h2::Error) {
+    if attempt.was_silent() {
+        upstream.fault(attempt.endpoint(), Fault::Silent);
+    } else if !error.is_go_away() && means_unavailable(error) {
+        upstream.fault(attempt.endpoint(), Fault::Failed);
     }
 }

@@ -19,6 +19,7 @@ pub(super) struct UpstreamMetrics {
     in_flight: Family<UpstreamLabel, Gauge<i64, AtomicI64>>,
     limited: Family<LimitLabels, Counter>,
     ejections: Family<CauseLabels, Counter>,
+    retries: Family<OutcomeLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -50,6 +51,12 @@ struct CauseLabels {
     cause: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    upstream: String,
+    outcome: &'static str,
+}
+
 impl UpstreamMetrics {
     pub(super) fn register(metrics: &Metrics) -> Self {
         let own = Self::default();
@@ -69,6 +76,7 @@ impl UpstreamMetrics {
             own.limited.clone(),
         );
         metrics.register("upstream_ejections", "Endpoints left alone for a while", own.ejections.clone());
+        metrics.register("upstream_retries", "Failed calls made again, or not", own.retries.clone());
         own
     }
 
@@ -79,6 +87,11 @@ impl UpstreamMetrics {
 
     pub(super) fn limited(&self, upstream: &str, limit: &'static str) {
         self.limited.get_or_create(&LimitLabels { upstream: upstream.to_owned(), limit }).inc();
+    }
+
+    /// A failed call is `made` again, or why it is not.
+    pub(super) fn retry(&self, upstream: &str, outcome: &'static str) {
+        self.retries.get_or_create(&OutcomeLabels { upstream: upstream.to_owned(), outcome }).inc();
     }
 
     pub(super) fn ejected(&self, upstream: &str, cause: &'static str) {

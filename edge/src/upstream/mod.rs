@@ -1,6 +1,7 @@
 //! The services behind the edge, and a stream to one of them. An [`Upstream`] is a name with a set of endpoints: addresses
 //! resolved in the background, checked by grpc.health.v1, reached over pooled HTTP/2 connections. [`Upstream::open`] picks an
-//! endpoint and opens a stream; whatever was certainly never processed is tried again without the caller's help.
+//! endpoint and opens a stream; what was certainly never processed, and what may be processed twice, is tried again without the
+//! caller's help.
 //!
 //! Connections are the edge's own, on `h2`, and not those of Pingora's connector: that one takes a connection out of its pool
 //! while a stream opens (so a burst dials one connection a call), asks the kernel for the peer's address and clones the header
@@ -22,8 +23,10 @@ mod health;
 mod limits;
 mod load;
 mod metrics;
+mod place;
 mod replay;
 mod resolve;
+mod retry;
 mod stream;
 
 #[cfg(test)]
@@ -46,7 +49,7 @@ use dial::Dialer;
 use limits::Limits;
 use replay::Call;
 
-pub use config::{Ejection, Tls, UpstreamConfig};
+pub use config::{Ejection, Retry, Tls, UpstreamConfig};
 pub use error::{DialError, OpenError, StreamError};
 pub use limits::Limit;
 pub use stream::UpstreamStream;
@@ -65,6 +68,8 @@ pub enum StreamClass {
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     pub class: StreamClass,
+    /// Whether the contract says that a second time does no harm.
+    pub idempotent: bool,
     /// When whoever called stops waiting.
     pub deadline: Option<Instant>,
 }
@@ -115,6 +120,7 @@ pub struct Upstream {
     checked: bool,
     ejection: Ejection,
     limits: Arc<Limits>,
+    retries: retry::Budget,
     drain: Drain,
     scheme: http::uri::Scheme,
     authority: http::uri::Authority,
@@ -143,6 +149,7 @@ impl Upstream {
             checked: config.health,
             ejection: config.ejection,
             limits,
+            retries: retry::Budget::new(config.retry, Instant::now()),
             drain: drain.clone(),
             scheme,
             authority: server_name.parse().context("the server name is no authority")?,
@@ -165,7 +172,7 @@ impl Upstream {
     /// Opens a gRPC call: POST `path` with these headers (`:scheme` and `:authority` are the upstream's; `te` and
     /// `content-type` are the caller's to set). A call that was certainly not processed (connection refused, GOAWAY,
     /// REFUSED_STREAM) moves to another connection or endpoint, also after this function has returned, as long as the
-    /// answer has not begun.
+    /// answer has not begun; one that is idempotent is made again within the retry budget.
     ///
     /// # Errors
     /// When no endpoint takes the call, or a bound of the upstream is met. It was not processed: trying again later is safe (UNAVAILABLE).

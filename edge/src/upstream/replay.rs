@@ -3,10 +3,16 @@
 //! it is.
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName};
+
+use tokio::time::Instant;
 
 use super::Terms;
+use crate::headers::{self, GRPC_TIMEOUT};
+
+/// gRFC A6: lets a service tell a retry from a first call.
+const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
 /// How much of a request body is kept. Nearly every unary request fits, and a refusal usually arrives long before.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
@@ -40,6 +46,22 @@ impl Call {
         }
     }
 
+    /// Whether the last part was sent.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Brings the header up to date for another attempt: what is left of the budget and, if the service may have seen the call
+    /// before, how often.
+    pub(super) fn again(&mut self, now: Instant, retries: u32) {
+        if let (Some(deadline), Some(timeout)) = (self.terms.deadline, self.headers.get_mut(GRPC_TIMEOUT)) {
+            *timeout = headers::timeout(deadline.saturating_duration_since(now));
+        }
+        if retries > 0 {
+            self.headers.insert(PREVIOUS_ATTEMPTS, retries.into());
+        }
+    }
+
     /// Whether all that was sent is still known.
     pub(super) fn repeatable(&self) -> bool {
         self.sent_bytes <= KEPT_BYTES_MAX
@@ -57,7 +79,7 @@ mod tests {
     use super::*;
 
     fn call() -> Call {
-        let terms = Terms { class: crate::upstream::StreamClass::Unary, deadline: None };
+        let terms = Terms { class: crate::upstream::StreamClass::Unary, idempotent: false, deadline: None };
         Call::new(terms, PathAndQuery::from_static("/a.B/C"), HeaderMap::new(), false)
     }
 
@@ -70,6 +92,27 @@ mod tests {
         assert_eq!(call.sent().collect::<Vec<_>>(), [("ab".into(), false), ("c".into(), false)]);
         call.record(&Bytes::new(), true);
         assert_eq!(call.sent().last(), Some((Bytes::new(), true)));
+    }
+
+    #[test]
+    fn another_attempt_has_less_time_and_says_which_it_is() {
+        let (mut call, now) = (call(), Instant::now());
+        call.terms.deadline = Some(now + std::time::Duration::from_secs(2));
+        call.headers.insert(GRPC_TIMEOUT, "5S".parse().unwrap());
+        let text =
+            |call: &Call, name: &str| call.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        call.again(now, 0);
+        assert_eq!(
+            text(&call, "grpc-timeout"),
+            Some(chassis::deadline::format(std::time::Duration::from_secs(2)))
+        );
+        assert_eq!(text(&call, "grpc-previous-rpc-attempts"), None, "the service has not seen it");
+        call.again(now + std::time::Duration::from_secs(1), 2);
+        assert_eq!(
+            text(&call, "grpc-timeout"),
+            Some(chassis::deadline::format(std::time::Duration::from_secs(1)))
+        );
+        assert_eq!(text(&call, "grpc-previous-rpc-attempts").as_deref(), Some("2"));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl ProxyHttp for App {
             request_message_bytes_max: 1 << 20,
         };
         let class = if path.path().ends_with("Unary") { StreamClass::Unary } else { StreamClass::Streaming };
-        let terms = Terms { class, deadline: bounds.deadline };
+        let terms = Terms { class, idempotent: false, deadline: bounds.deadline };
         let Downstream::H2(downstream) = &mut *session.downstream_session else { panic!("not HTTP/2") };
         let trailers_only = match self.upstream.open(terms, &path, headers, downstream.is_body_empty()).await
         {

@@ -2,6 +2,7 @@
 
 mod balancing;
 mod faults;
+mod retries;
 mod tls;
 
 use std::collections::HashSet;
@@ -30,8 +31,8 @@ enum Error {
     Stream(StreamError),
 }
 
-const UNARY: Terms = Terms { class: StreamClass::Unary, deadline: None };
-const STREAMING: Terms = Terms { class: StreamClass::Streaming, deadline: None };
+const UNARY: Terms = Terms { class: StreamClass::Unary, idempotent: false, deadline: None };
+const STREAMING: Terms = Terms { class: StreamClass::Streaming, idempotent: false, deadline: None };
 
 fn grpc_headers() -> HeaderMap {
     HeaderMap::from_iter([
@@ -42,9 +43,14 @@ fn grpc_headers() -> HeaderMap {
 
 /// A whole unary call.
 async fn call(upstream: &Arc<Upstream>, message: &[u8]) -> Result<Bytes, Error> {
+    call_on(UNARY, upstream, message).await
+}
+
+/// The same on other terms.
+async fn call_on(terms: Terms, upstream: &Arc<Upstream>, message: &[u8]) -> Result<Bytes, Error> {
     let headers = grpc_headers();
     let path = PathAndQuery::from_static("/test.Echo/Unary");
-    let mut stream = upstream.open(UNARY, &path, headers, false).await.map_err(Error::Open)?;
+    let mut stream = upstream.open(terms, &path, headers, false).await.map_err(Error::Open)?;
     stream.write_request_body(framed(message), true).await.map_err(Error::Stream)?;
     let header = stream.read_response_header().await.map_err(Error::Stream)?;
     assert_eq!(header.status, StatusCode::OK);
