@@ -76,6 +76,12 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("the service has as much to do as it may have")]
+    UpstreamBusy {
+        limit: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("the service broke off its answer")]
     UpstreamReset {
         code: Code,
@@ -125,6 +131,7 @@ impl Failure for Error {
             Self::PrincipalNotAdmitted { principal } => vec![("principal", (*principal).to_owned())],
             Self::HopsExceeded { hops_max } => vec![("hops_max", hops_max.to_string())],
             Self::TooManyInFlight { listener } => vec![("limit", format!("in_flight:{listener}"))],
+            Self::UpstreamBusy { limit, .. } => vec![("limit", (*limit).to_owned())],
             Self::UpstreamStatus { status } => vec![("http_status", status.to_string())],
             Self::UnknownPath
             | Self::UnknownMethod
@@ -164,7 +171,10 @@ impl Failure for Error {
         // One second: a shed request or a lost upstream is worth another try soon, and HTTP's Retry-After counts in seconds.
         let passes = matches!(
             self,
-            Self::TooManyInFlight { .. } | Self::UpstreamUnavailable { .. } | Self::KeysUnavailable
+            Self::TooManyInFlight { .. }
+                | Self::UpstreamUnavailable { .. }
+                | Self::UpstreamBusy { .. }
+                | Self::KeysUnavailable
         );
         passes.then_some(Duration::from_secs(1))
     }
@@ -232,6 +242,7 @@ impl Error {
             Self::HopsExceeded { .. } => Row::of(Kind::Precondition, "HOPS_EXCEEDED"),
             Self::TooManyInFlight { .. } => Row::of(Kind::Exhausted, "TOO_MANY_IN_FLIGHT"),
             Self::UpstreamUnavailable { .. } => Row::of(Kind::Unavailable, "UPSTREAM_UNAVAILABLE"),
+            Self::UpstreamBusy { .. } => Row::of(Kind::Unavailable, "UPSTREAM_BUSY"),
             Self::UpstreamReset { code, .. } => {
                 Row::of(Kind::Internal, "UPSTREAM_RESET").code(*code).http(http_status_of(*code as u32))
             }

@@ -18,6 +18,7 @@ pub use budget::{Budget, budget};
 pub use pass::{Pass, PassError};
 pub use received::{Received, Refusal, read};
 pub use response::{downstream_grpc, downstream_rest};
+pub use timeout::header as timeout;
 pub use trace::Trace;
 
 /// Who calls, signed by the edge.

@@ -26,7 +26,7 @@ use tower::Service;
 use crate::authn::Authenticated;
 use crate::error::Error;
 use crate::headers::{GRPC_TIMEOUT, HOPS, TRACEPARENT, TRANSACTION_ID, TXN_TOKEN};
-use crate::upstream::{StreamClass, Upstream, UpstreamStream, Upstreams};
+use crate::upstream::{StreamClass, Terms, Upstream, UpstreamStream, Upstreams};
 
 /// The edge's own workload, as services hear of it.
 pub const EDGE: &str = "edge";
@@ -136,7 +136,9 @@ impl Provider {
             // These requests are small, and the edge's own: they are written whole.
             let body =
                 body.collect().await.map_err(|_| Error::Internal { problem: "a request broke off" })?;
-            let mut stream = self.upstream.open(self.class, &path, parts.headers, false).await?;
+            // Whoever asks has a better idea than the upstream of what to do when nobody answers: it does without.
+            let terms = Terms { class: self.class, idempotent: false, deadline: ends };
+            let mut stream = self.upstream.open(terms, &path, parts.headers, false).await?;
             stream.write_request_body(body.to_bytes(), true).await?;
             let header = stream.read_response_header().await?;
             Ok::<_, Error>((header, stream))

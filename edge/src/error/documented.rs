@@ -41,6 +41,7 @@ fn all() -> Vec<Error> {
         Error::HopsExceeded { hops_max: 4 },
         Error::TooManyInFlight { listener: "public" },
         Error::UpstreamUnavailable { source: source() },
+        Error::UpstreamBusy { limit: "upstream_in_flight", source: source() },
         Error::UpstreamReset { code: Code::Aborted, source: source() },
         Error::DeadlineExceeded,
         Error::StreamIdle,
@@ -83,6 +84,7 @@ const fn varies(error: &Error) -> bool {
         | Error::HopsExceeded { .. }
         | Error::TooManyInFlight { .. }
         | Error::UpstreamUnavailable { .. }
+        | Error::UpstreamBusy { .. }
         | Error::DeadlineExceeded
         | Error::StreamIdle
         | Error::UpstreamMessage { .. }

@@ -88,13 +88,26 @@ impl From<ResponseError> for Error {
 
 impl From<OpenError> for Error {
     fn from(error: OpenError) -> Self {
-        Self::UpstreamUnavailable { source: Box::new(error) }
+        match error {
+            OpenError::Busy { limit, .. } => {
+                Self::UpstreamBusy { limit: limit.as_str(), source: Box::new(error) }
+            }
+            OpenError::NoEndpoint { .. }
+            | OpenError::Dial { .. }
+            | OpenError::Refused { .. }
+            | OpenError::Malformed { .. } => Self::UpstreamUnavailable { source: Box::new(error) },
+        }
     }
 }
 
 impl From<StreamError> for Error {
     fn from(error: StreamError) -> Self {
-        Self::broken_off(error.grpc_code(), Box::new(error))
+        match error {
+            StreamError::Open(error) => error.into(),
+            StreamError::Reset(_) | StreamError::Lost(_) | StreamError::Over => {
+                Self::broken_off(error.grpc_code(), Box::new(error))
+            }
+        }
     }
 }
 
@@ -109,6 +122,7 @@ impl From<&relay::Failure> for Error {
             }
             relay::Failure::NotGrpc { http_status } => Self::UpstreamStatus { status: *http_status },
             relay::Failure::MissingStatus => Self::UpstreamBroken { problem: "no grpc-status" },
+            relay::Failure::Upstream(StreamError::Open(error)) => error.clone().into(),
             relay::Failure::Upstream(error) => {
                 Self::broken_off(error.grpc_code(), chassis::error::chain(error).into())
             }

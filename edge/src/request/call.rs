@@ -10,11 +10,11 @@ use pingora::protocols::http::ServerSession as Session;
 use tokio::time::{Instant, timeout_at};
 
 use super::finish_connection;
-use crate::contract::Method;
+use crate::contract::{Idempotency, Method};
 use crate::error::Error;
 use crate::headers::{self, Received, Wire};
 use crate::snapshot::Snapshot;
-use crate::upstream::{StreamClass, Upstream, UpstreamStream};
+use crate::upstream::{StreamClass, Terms, Upstream, UpstreamStream};
 
 /// A call that may be made.
 pub struct Call {
@@ -53,7 +53,9 @@ impl Call {
         let headers = headers::upstream(from, self.wire, pass, &self.token, &self.received, left);
         let streaming = self.method.client_streaming || self.method.server_streaming;
         let class = if streaming { StreamClass::Streaming } else { StreamClass::Unary };
-        let opened = pin!(self.upstream.open(class, path, headers, false));
+        let idempotent = self.method.idempotency != Idempotency::Unknown;
+        let terms = Terms { class, idempotent, deadline: Some(self.deadline) };
+        let opened = pin!(self.upstream.open(terms, path, headers, false));
         match timeout_at(self.deadline, opened).await {
             Ok(opened) => opened.map_err(Error::from),
             Err(_) => Err(Error::DeadlineExceeded),

@@ -4,6 +4,7 @@
 use std::future::Future as _;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use http::{HeaderMap, Method, Request, Uri, Version};
 
 use super::Upstream;
 use super::connection::Slot;
+use super::endpoint::{Endpoint, Visit};
 use super::replay::Call;
 
 /// A stream in use. The order of fields is the order of their end: the stream first, then its place on the connection.
@@ -21,7 +23,7 @@ pub(super) struct Attempt {
     send: SendStream<Bytes>,
     receive: Receive,
     slot: Slot,
-    endpoint: SocketAddr,
+    visit: Visit,
 }
 
 #[derive(Debug)]
@@ -40,17 +42,12 @@ pub(super) enum NotSent {
 
 impl Attempt {
     /// Sends the header, and what was sent of the body before.
-    pub(super) fn begin(
-        upstream: &Upstream,
-        endpoint: SocketAddr,
-        slot: Slot,
-        call: &Call,
-    ) -> Result<Self, NotSent> {
+    pub(super) fn begin(upstream: &Upstream, visit: Visit, slot: Slot, call: &Call) -> Result<Self, NotSent> {
         let request = request(upstream, call)
             .map_err(|_invalid| NotSent::Malformed(h2::Reason::PROTOCOL_ERROR.into()))?;
         match slot.sender().send_request(request, call.end_of_stream) {
             Ok((response, send)) => {
-                let mut attempt = Self { send, receive: Receive::Header(response), slot, endpoint };
+                let mut attempt = Self { send, receive: Receive::Header(response), slot, visit };
                 for (part, end) in call.sent() {
                     attempt.send(part, end);
                 }
@@ -64,13 +61,22 @@ impl Attempt {
         }
     }
 
-    pub(super) fn endpoint(&self) -> SocketAddr {
-        self.endpoint
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        self.visit.endpoint()
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.endpoint().address()
     }
 
     /// The peer goes away: no further stream belongs on this connection.
     pub(super) fn retire_connection(&self) {
         self.slot.retire_connection();
+    }
+
+    /// Whether the attempt failed because nothing was heard of the endpoint.
+    pub(super) fn was_silent(&self) -> bool {
+        self.slot.was_silent()
     }
 
     pub(super) fn header_arrived(&self) -> bool {
@@ -86,6 +92,7 @@ impl Attempt {
         let (header, body) = ready!(Pin::new(response).poll(cx))?.into_parts();
         self.receive = Receive::Body(body);
         self.slot.heard();
+        self.visit.answered(!header.status.is_success());
         Poll::Ready(Ok(header))
     }
 

@@ -27,6 +27,19 @@ pub struct UpstreamConfig {
     /// there; above it calls wait `ready_ms`.
     #[serde(default = "default::connections_max")]
     pub connections_max: usize,
+    /// Calls at once, streams included; the next is refused. Half of what an outer listener admits, so that a service that hangs
+    /// leaves the other half to its sisters.
+    #[serde(default = "default::in_flight_max")]
+    pub in_flight_max: usize,
+    /// Calls that may wait for a place on a connection at once; the next is refused.
+    #[serde(default = "default::pending_max")]
+    pub pending_max: usize,
+    /// When an endpoint is left alone.
+    #[serde(default)]
+    pub ejection: Ejection,
+    /// Which calls are made again.
+    #[serde(default)]
+    pub retry: Retry,
     /// Whether endpoints are asked over grpc.health.v1; one that does not know that service counts as healthy.
     #[serde(default = "default::health")]
     pub health: bool,
@@ -45,10 +58,67 @@ pub struct UpstreamConfig {
     /// How long a connection without streams is kept.
     #[serde(default = "default::idle_ms")]
     pub idle_ms: u64,
-    /// A connection with open streams that has been silent for so long is asked for a sign of life, and closed when it gives
-    /// none in as long again. Zero: never.
+    /// A connection that owes an answer and has been silent for so long is asked for a sign of life, by an HTTP/2 PING.
+    #[serde(default = "default::silent_ms")]
+    pub silent_ms: u64,
+    /// It is closed when it gives none in this time. A process that stands still is found within the sum of the two.
+    #[serde(default = "default::pong_ms")]
+    pub pong_ms: u64,
+    /// A peer that has answered is slow, not dead, and is asked again after this time. Zero: never ask, for servers that count
+    /// PINGs and take offence (grpc-go and grpc-core do, on streams that stay quiet for minutes).
     #[serde(default = "default::ping_ms")]
     pub ping_ms: u64,
+    /// The age at which a connection is replaced, give or take a tenth; its streams go on. Balancers and certificates in between
+    /// may have changed since it was made. Zero: never.
+    #[serde(default = "default::age_ms")]
+    pub age_ms: u64,
+}
+
+/// `[upstream.ejection]`: when an endpoint that fails is left alone, and for how long.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ejection {
+    /// So many failures one after another. Zero: never, nor after any other fault.
+    pub failures: u32,
+    /// The first time, in milliseconds; it doubles with each that follows soon. Also how often an endpoint is asked, once its time
+    /// is over, whether it is back.
+    pub ms: u64,
+    /// The longest time. An endpoint that has done well for as long begins anew.
+    pub ms_max: u64,
+    /// The share of all endpoints that may be ejected at once, in percent. Above it, something else than the endpoints is wrong, and
+    /// the rest could not carry the load. The last that is fit is never ejected.
+    pub percent_max: u8,
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        // Five in a row are no accident; a second is what a process needs to start.
+        Self { failures: 5, ms: 1_000, ms_max: 30_000, percent_max: 50 }
+    }
+}
+
+/// `[upstream.retry]`: how often unary calls are made again that the contract calls idempotent (`idempotency_level`) and that failed
+/// with UNAVAILABLE or were lost with their connection. What was never processed is moved, which these do not bound.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Retries of one call. Zero: none.
+    pub each_max: u32,
+    /// Retries for a hundred calls.
+    pub percent: u32,
+    /// Retries a second that are allowed whatever the number of calls.
+    pub per_s_min: u32,
+    /// Retries at once.
+    pub in_flight_max: usize,
+    /// The longest pause before the first retry when the service asks for none, in milliseconds; it doubles.
+    pub pause_ms: u64,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        // Two: an endpoint that dies and another that is about to. A tenth is what a service can carry on top of its load.
+        Self { each_max: 2, percent: 10, per_s_min: 3, in_flight_max: 64, pause_ms: 25 }
+    }
 }
 
 /// How a connection is secured.
@@ -69,6 +139,12 @@ mod default {
     pub(super) const fn connections_max() -> usize {
         4
     }
+    pub(super) const fn in_flight_max() -> usize {
+        1_024
+    }
+    pub(super) const fn pending_max() -> usize {
+        512
+    }
     pub(super) const fn health() -> bool {
         true
     }
@@ -87,8 +163,19 @@ mod default {
     pub(super) const fn idle_ms() -> u64 {
         90_000
     }
+    // Longer than nearly every call of the mesh takes.
+    pub(super) const fn silent_ms() -> u64 {
+        1_000
+    }
+    // A PING is answered by the connection's own task; what takes longer is not merely busy.
+    pub(super) const fn pong_ms() -> u64 {
+        2_000
+    }
     pub(super) const fn ping_ms() -> u64 {
         20_000
+    }
+    pub(super) const fn age_ms() -> u64 {
+        600_000
     }
 }
 
@@ -112,9 +199,16 @@ impl UpstreamConfig {
             ("ready_ms", self.ready_ms),
             ("resolve_ms", self.resolve_ms),
             ("idle_ms", self.idle_ms),
+            ("silent_ms", self.silent_ms),
+            ("pong_ms", self.pong_ms),
+            ("ejection.ms", self.ejection.ms),
         ] {
             ensure!(value > 0, "{key} must be above zero");
         }
+        ensure!(self.in_flight_max > 0, "in_flight_max must be above zero");
+        ensure!(self.ejection.ms_max >= self.ejection.ms, "ejection.ms_max is below ejection.ms");
+        ensure!(self.retry.percent <= 100, "retry.percent is a share of 100");
+        ensure!(self.ejection.percent_max <= 100, "ejection.percent_max is a share of 100");
         Ok(())
     }
 

@@ -20,6 +20,7 @@ use super::config::{Tls, UpstreamConfig};
 use super::connection::{Connection, Keep, drive};
 use super::error::DialError;
 use super::group::Group;
+use super::limits::Limits;
 use super::metrics::UpstreamMetrics;
 use crate::gather::Gather;
 
@@ -46,6 +47,7 @@ pub(super) struct Dialer {
     streams_max: usize,
     connections_max: usize,
     keep: Keep,
+    limits: Arc<Limits>,
     drain: Drain,
     metrics: UpstreamMetrics,
 }
@@ -69,6 +71,7 @@ impl Dialer {
         config: &UpstreamConfig,
         server_name: &str,
         identity: Option<&Identity>,
+        limits: &Arc<Limits>,
         drain: &Drain,
         metrics: &UpstreamMetrics,
     ) -> anyhow::Result<Self> {
@@ -92,8 +95,12 @@ impl Dialer {
             connections_max: config.connections_max,
             keep: Keep {
                 idle: Duration::from_millis(config.idle_ms),
+                silent: Duration::from_millis(config.silent_ms),
+                pong: Duration::from_millis(config.pong_ms),
                 ping: Duration::from_millis(config.ping_ms),
+                age: Duration::from_millis(config.age_ms),
             },
+            limits: limits.clone(),
             drain: drain.clone(),
             metrics: metrics.clone(),
         })
@@ -105,6 +112,10 @@ impl Dialer {
 
     pub(super) fn connections_max(&self) -> usize {
         self.connections_max
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     pub(super) fn metrics(&self) -> &UpstreamMetrics {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use tonic::Code;
 
+use super::limits::Limit;
+
 /// No endpoint took the call. It was not processed, so that repeating it is safe.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum OpenError {
@@ -14,8 +16,8 @@ pub enum OpenError {
     NoEndpoint { upstream: String },
     #[error("{upstream} cannot be reached")]
     Dial { upstream: String, source: Arc<DialError> },
-    #[error("{upstream} is busy: no stream came free in time")]
-    Busy { upstream: String },
+    #[error("{upstream} has as much to do as it may have: {}", limit.as_str())]
+    Busy { upstream: String, limit: Limit },
     #[error("{upstream} refused the call {attempts} times")]
     Refused { upstream: String, attempts: u32 },
     #[error("the call to {upstream} is malformed")]
@@ -79,14 +81,23 @@ impl StreamError {
         match self {
             Self::Open(error) => error.grpc_code(),
             Self::Lost(_) | Self::Over => Code::Unavailable,
-            Self::Reset(error) => match error.reason() {
-                Some(h2::Reason::REFUSED_STREAM | h2::Reason::CANCEL) => Code::Unavailable,
-                Some(h2::Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,
-                Some(h2::Reason::INADEQUATE_SECURITY) => Code::PermissionDenied,
-                _ => Code::Internal,
-            },
+            Self::Reset(error) => of_reset(error),
         }
     }
+}
+
+fn of_reset(error: &h2::Error) -> Code {
+    match error.reason() {
+        Some(h2::Reason::REFUSED_STREAM | h2::Reason::CANCEL) => Code::Unavailable,
+        Some(h2::Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,
+        Some(h2::Reason::INADEQUATE_SECURITY) => Code::PermissionDenied,
+        _ => Code::Internal,
+    }
+}
+
+/// Whether a lost call means that the endpoint is not there for calls.
+pub(super) fn means_unavailable(error: &h2::Error) -> bool {
+    !error.is_reset() || of_reset(error) == Code::Unavailable
 }
 
 impl From<h2::Error> for StreamError {

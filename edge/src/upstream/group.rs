@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::{Connection, Slot};
 use super::dial::Dialer;
 use super::error::DialError;
+use super::limits::Limit;
 
 /// The first pause after a failed dial; it doubles with every further failure.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -26,7 +27,7 @@ pub(super) enum NoSlot {
     /// No connection exists and none can be made.
     Dial(Arc<DialError>),
     /// All are full.
-    Busy,
+    Full(Limit),
 }
 
 /// Connections to `endpoint`.
@@ -37,6 +38,8 @@ pub(super) struct Group {
     connections: ArcSwap<Vec<Arc<Connection>>>,
     dials: Mutex<Dials>,
     gate: Gate,
+    /// Whether those who wait count against the upstream's bound.
+    bounded: bool,
 }
 
 /// What is known about making connections.
@@ -58,13 +61,14 @@ struct Gate {
 }
 
 impl Group {
-    pub(super) fn new(endpoint: SocketAddr, dialer: Arc<Dialer>) -> Arc<Self> {
+    pub(super) fn new(endpoint: SocketAddr, dialer: Arc<Dialer>, bounded: bool) -> Arc<Self> {
         Arc::new(Self {
             endpoint,
             dialer,
             connections: ArcSwap::default(),
             dials: Mutex::default(),
             gate: Gate::default(),
+            bounded,
         })
     }
 
@@ -73,6 +77,10 @@ impl Group {
         if let Some(slot) = self.free() {
             return Ok(slot);
         }
+        let _pending = match self.bounded {
+            true => Some(self.dialer.limits().wait().map_err(NoSlot::Full)?),
+            false => None,
+        };
         let _waiting = Waiting::at(&self.gate);
         loop {
             let changed = self.gate.changed.notified();
@@ -82,8 +90,8 @@ impl Group {
             if let Some(slot) = self.free() {
                 return Ok(slot);
             }
-            self.dial_if_due().map_err(NoSlot::Dial)?;
-            timeout_at(until, changed).await.map_err(|_elapsed| NoSlot::Busy)?;
+            self.dial_if_due(None).map_err(NoSlot::Dial)?;
+            timeout_at(until, changed).await.map_err(|_elapsed| NoSlot::Full(Limit::Connections))?;
         }
     }
 
@@ -92,11 +100,18 @@ impl Group {
         self.connections.load().iter().find_map(Connection::slot)
     }
 
-    /// Starts a dial unless one is under way, the cap is reached or the last failure is too fresh.
-    fn dial_if_due(self: &Arc<Self>) -> Result<(), Arc<DialError>> {
+    /// Dials for a connection that is old. It serves on until its successor is there: a call never waits because of its age.
+    pub(super) fn replace(self: &Arc<Self>, old: &Arc<Connection>) {
+        // A failure is logged by the dial itself; the next look tries again.
+        let _tried_again = self.dial_if_due(Some(old));
+    }
+
+    /// Starts a dial unless one is under way, the cap is reached or the last failure is too fresh. The successor of an `old`
+    /// connection may exceed the cap for the moment in which both are there.
+    fn dial_if_due(self: &Arc<Self>, old: Option<&Arc<Connection>>) -> Result<(), Arc<DialError>> {
         let mut dials = self.dials();
         let connections = self.connections.load().len();
-        if dials.under_way || connections >= self.dialer.connections_max() {
+        if dials.under_way || (old.is_none() && connections >= self.dialer.connections_max()) {
             return Ok(());
         }
         if let Some((error, until)) = &dials.failed
@@ -108,12 +123,16 @@ impl Group {
         dials.under_way = true;
         drop(dials);
         // A task of its own: whoever asked for the dial may leave, and others wait for its outcome.
-        let group = self.clone();
+        let (group, old) = (self.clone(), old.cloned());
         self.dialer.spawn("upstream dial", async move {
             let mut landing = Landing { group: Some(&group) };
             let dialled = group.dialer.dial(group.endpoint, &group).await;
             landing.group = None;
+            let successor = dialled.is_ok();
             group.landed(dialled);
+            if let Some(old) = old.filter(|_| successor) {
+                old.retire();
+            }
         });
         Ok(())
     }

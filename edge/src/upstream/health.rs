@@ -18,9 +18,9 @@ use tonic::Code;
 
 use super::attempt::Attempt;
 use super::config::UpstreamConfig;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Visit};
 use super::replay::Call;
-use super::{StreamClass, Upstream};
+use super::{StreamClass, Terms, Upstream};
 
 /// The longest a check may take. A healthy service answers from memory; the dial of a new connection is part of it.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1_500);
@@ -66,14 +66,34 @@ pub(super) fn start(upstream: &Arc<Upstream>, config: &UpstreamConfig, drain: &D
     });
 }
 
+/// Whether an endpoint that has been away is back. Without health checks any answer will do.
+pub(super) async fn answers(upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) -> bool {
+    match asked(upstream, endpoint).await {
+        Some(healthy) => healthy || !upstream.checked,
+        None => false,
+    }
+}
+
 async fn check(upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) -> bool {
-    matches!(timeout(ANSWER_WITHIN, ask(upstream, endpoint)).await, Ok(Some(true)))
+    asked(upstream, endpoint).await == Some(true)
+}
+
+/// `None`: there was no answer in time.
+async fn asked(upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) -> Option<bool> {
+    let answer = timeout(ANSWER_WITHIN, ask(upstream, endpoint)).await;
+    if answer.is_err() {
+        // The next check must not ask a connection whose other end has gone without a word.
+        endpoint.checks().retire_before(u64::MAX);
+    }
+    answer.ok().flatten()
 }
 
 /// `None`: there was no answer.
 async fn ask(upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) -> Option<bool> {
     let slot = endpoint.checks().slot(Instant::now() + ANSWER_WITHIN).await.ok()?;
-    let mut call = Attempt::begin(upstream, endpoint.address(), slot, &question()).ok()?;
+    // Counted as a stream, so that the time of a check is not taken for that of a call.
+    let visit = Visit::new(endpoint.clone(), StreamClass::Streaming, Instant::now());
+    let mut call = Attempt::begin(upstream, visit, slot, &question()).ok()?;
     let header = poll_fn(|cx| call.poll_header(cx)).await.ok()?;
     let mut body = BytesMut::new();
     while let Some(part) = poll_fn(|cx| call.poll_body(cx)).await {
@@ -93,7 +113,8 @@ fn question() -> Call {
     headers.insert(TE, HeaderValue::from_static("trailers"));
     headers.insert("grpc-timeout", HeaderValue::from_static("1S"));
     let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
-    let mut call = Call::new(StreamClass::Unary, path, headers, false);
+    let terms = Terms { class: StreamClass::Unary, idempotent: true, deadline: None };
+    let mut call = Call::new(terms, path, headers, false);
     let mut frame = BytesMut::with_capacity(5);
     frame.put_u8(0);
     frame.put_u32(0);

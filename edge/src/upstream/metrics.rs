@@ -16,6 +16,10 @@ pub(super) struct UpstreamMetrics {
     endpoints: Family<StateLabels, Gauge<i64, AtomicI64>>,
     moved: Family<UpstreamLabel, Counter>,
     refused: Family<UpstreamLabel, Counter>,
+    in_flight: Family<UpstreamLabel, Gauge<i64, AtomicI64>>,
+    limited: Family<LimitLabels, Counter>,
+    ejections: Family<CauseLabels, Counter>,
+    retries: Family<OutcomeLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -35,6 +39,24 @@ struct StateLabels {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    upstream: String,
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabels {
+    upstream: String,
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    upstream: String,
+    outcome: &'static str,
+}
+
 impl UpstreamMetrics {
     pub(super) fn register(metrics: &Metrics) -> Self {
         let own = Self::default();
@@ -47,7 +69,33 @@ impl UpstreamMetrics {
             own.moved.clone(),
         );
         metrics.register("upstream_refused", "Calls no endpoint took", own.refused.clone());
+        metrics.register("upstream_in_flight", "Calls in flight", own.in_flight.clone());
+        metrics.register(
+            "upstream_limited",
+            "Calls refused by a bound of their upstream",
+            own.limited.clone(),
+        );
+        metrics.register("upstream_ejections", "Endpoints left alone for a while", own.ejections.clone());
+        metrics.register("upstream_retries", "Failed calls made again, or not", own.retries.clone());
         own
+    }
+
+    /// The count of an upstream's calls, looked up once.
+    pub(super) fn in_flight(&self, upstream: &str) -> Gauge<i64, AtomicI64> {
+        self.in_flight.get_or_create_owned(&UpstreamLabel { upstream: upstream.to_owned() })
+    }
+
+    pub(super) fn limited(&self, upstream: &str, limit: &'static str) {
+        self.limited.get_or_create(&LimitLabels { upstream: upstream.to_owned(), limit }).inc();
+    }
+
+    /// A failed call is `made` again, or why it is not.
+    pub(super) fn retry(&self, upstream: &str, outcome: &'static str) {
+        self.retries.get_or_create(&OutcomeLabels { upstream: upstream.to_owned(), outcome }).inc();
+    }
+
+    pub(super) fn ejected(&self, upstream: &str, cause: &'static str) {
+        self.ejections.get_or_create(&CauseLabels { upstream: upstream.to_owned(), cause }).inc();
     }
 
     pub(super) fn connections_changed(&self, upstream: &str, before: usize, after: usize) {
@@ -60,8 +108,9 @@ impl UpstreamMetrics {
         self.dials.get_or_create(&ResultLabels { upstream: upstream.to_owned(), result }).inc();
     }
 
-    pub(super) fn endpoints(&self, upstream: &str, healthy: usize, ejected: usize) {
-        for (state, count) in [("healthy", healthy), ("ejected", ejected)] {
+    /// `unhealthy` by a check's word, `ejected` by their calls'; who is both counts as ejected.
+    pub(super) fn endpoints(&self, upstream: &str, healthy: usize, unhealthy: usize, ejected: usize) {
+        for (state, count) in [("healthy", healthy), ("unhealthy", unhealthy), ("ejected", ejected)] {
             let labels = StateLabels { upstream: upstream.to_owned(), state };
             self.endpoints.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
@@ -69,7 +118,7 @@ impl UpstreamMetrics {
 
     /// An upstream is configured no more. The gauge of its connections stays: it falls to zero as their calls end.
     pub(super) fn forget(&self, upstream: &str) {
-        for state in ["healthy", "ejected"] {
+        for state in ["healthy", "unhealthy", "ejected"] {
             self.endpoints.remove(&StateLabels { upstream: upstream.to_owned(), state });
         }
     }

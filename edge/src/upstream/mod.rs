@@ -1,6 +1,7 @@
 //! The services behind the edge, and a stream to one of them. An [`Upstream`] is a name with a set of endpoints: addresses
 //! resolved in the background, checked by grpc.health.v1, reached over pooled HTTP/2 connections. [`Upstream::open`] picks an
-//! endpoint and opens a stream; whatever was certainly never processed is tried again without the caller's help.
+//! endpoint and opens a stream; what was certainly never processed, and what may be processed twice, is tried again without the
+//! caller's help.
 //!
 //! Connections are the edge's own, on `h2`, and not those of Pingora's connector: that one takes a connection out of its pool
 //! while a stream opens (so a burst dials one connection a call), asks the kernel for the peer's address and clones the header
@@ -10,16 +11,22 @@
 
 mod attempt;
 mod balance;
+mod breaker;
 mod config;
 mod connection;
 mod dial;
 mod endpoint;
 mod error;
+mod fault;
 mod group;
 mod health;
+mod limits;
+mod load;
 mod metrics;
+mod place;
 mod replay;
 mod resolve;
+mod retry;
 mod stream;
 
 #[cfg(test)]
@@ -35,15 +42,17 @@ use anyhow::Context as _;
 use chassis::{Drain, Identity, Metrics};
 use http::HeaderMap;
 use http::uri::PathAndQuery;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use balance::Balance;
 use dial::Dialer;
-use endpoint::Endpoint;
+use limits::Limits;
 use replay::Call;
 
-pub use config::{Tls, UpstreamConfig};
+pub use config::{Ejection, Retry, Tls, UpstreamConfig};
 pub use error::{DialError, OpenError, StreamError};
+pub use limits::Limit;
 pub use stream::UpstreamStream;
 
 /// Which connections a call travels on. A stream may move bulk for minutes; it never shares a socket with calls that somebody
@@ -54,6 +63,16 @@ pub enum StreamClass {
     Unary,
     /// Streams in either direction.
     Streaming,
+}
+
+/// On which terms a call is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    pub class: StreamClass,
+    /// Whether the contract says that a second time does no harm.
+    pub idempotent: bool,
+    /// When whoever called stops waiting.
+    pub deadline: Option<Instant>,
 }
 
 /// Every upstream of a configuration, by name.
@@ -147,8 +166,12 @@ pub struct Upstream {
     balance: Balance,
     /// How long one `open` may wait for a connection or a free stream, over all its attempts.
     ready: Duration,
-    /// Whether something will bring an endpoint back that was taken out of the rotation.
+    /// Whether health checks say what is fit.
     checked: bool,
+    ejection: Ejection,
+    limits: Arc<Limits>,
+    retries: retry::Budget,
+    drain: Drain,
     scheme: http::uri::Scheme,
     authority: http::uri::Authority,
     audience: Arc<str>,
@@ -164,7 +187,8 @@ impl Upstream {
     ) -> anyhow::Result<Arc<Self>> {
         config.check()?;
         let server_name = config.server_name(identity)?;
-        let dialer = Arc::new(Dialer::new(config, &server_name, identity, drain, metrics)?);
+        let limits = Arc::new(Limits::new(config, metrics.in_flight(&config.name)));
+        let dialer = Arc::new(Dialer::new(config, &server_name, identity, &limits, drain, metrics)?);
         let scheme = match config.tls {
             Tls::Workload => http::uri::Scheme::HTTPS,
             Tls::Off => http::uri::Scheme::HTTP,
@@ -178,6 +202,10 @@ impl Upstream {
             balance: Balance::new(dialer.clone()),
             ready: Duration::from_millis(config.ready_ms),
             checked: config.health,
+            ejection: config.ejection,
+            limits,
+            retries: retry::Budget::new(config.retry, Instant::now()),
+            drain: drain.clone(),
             scheme,
             audience: config.audience(&server_name, identity).into(),
             authority: server_name.parse().context("the server name is no authority")?,
@@ -214,28 +242,21 @@ impl Upstream {
         }
     }
 
-    /// An endpoint could not be connected to: out of the rotation at once, if a health check will bring it back.
-    fn unreachable(&self, endpoint: &Endpoint) {
-        if self.checked {
-            self.balance.judge(endpoint, false);
-        }
-    }
-
     /// Opens a gRPC call: POST `path` with these headers (`:scheme` and `:authority` are the upstream's; `te` and
     /// `content-type` are the caller's to set). A call that was certainly not processed (connection refused, GOAWAY,
     /// REFUSED_STREAM) moves to another connection or endpoint, also after this function has returned, as long as the
-    /// answer has not begun.
+    /// answer has not begun; one that is idempotent is made again within the retry budget.
     ///
     /// # Errors
-    /// When no endpoint takes the call. It was not processed: trying again later is safe (UNAVAILABLE).
+    /// When no endpoint takes the call, or a bound of the upstream is met. It was not processed: trying again later is safe (UNAVAILABLE).
     pub async fn open(
         self: &Arc<Self>,
-        class: StreamClass,
+        terms: Terms,
         path: &PathAndQuery,
         headers: HeaderMap,
         end_of_stream: bool,
     ) -> Result<UpstreamStream, OpenError> {
-        let call = Call::new(class, path.clone(), headers, end_of_stream);
-        UpstreamStream::open(self.clone(), call).await
+        let call = Call::new(terms, path.clone(), headers, end_of_stream);
+        UpstreamStream::open(self, call).await
     }
 }

@@ -3,10 +3,16 @@
 //! it is.
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName};
 
-use super::StreamClass;
+use tokio::time::Instant;
+
+use super::Terms;
+use crate::headers::{self, GRPC_TIMEOUT};
+
+/// gRFC A6: lets a service tell a retry from a first call.
+const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
 /// How much of a request body is kept. Nearly every unary request fits, and a refusal usually arrives long before.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
@@ -14,7 +20,7 @@ const KEPT_BYTES_MAX: usize = 64 * 1024;
 /// A call and what it has sent.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) class: StreamClass,
+    pub(super) terms: Terms,
     pub(super) path: PathAndQuery,
     pub(super) headers: HeaderMap,
     /// Whether the header is all there is.
@@ -25,13 +31,8 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn new(
-        class: StreamClass,
-        path: PathAndQuery,
-        headers: HeaderMap,
-        end_of_stream: bool,
-    ) -> Self {
-        Self { class, path, headers, end_of_stream, sent: Vec::new(), sent_bytes: 0, ended: end_of_stream }
+    pub(super) fn new(terms: Terms, path: PathAndQuery, headers: HeaderMap, end_of_stream: bool) -> Self {
+        Self { terms, path, headers, end_of_stream, sent: Vec::new(), sent_bytes: 0, ended: end_of_stream }
     }
 
     /// Remembers a part of the body that was handed to a connection.
@@ -42,6 +43,22 @@ impl Call {
             self.sent.push(part.clone());
         } else {
             self.sent = Vec::new();
+        }
+    }
+
+    /// Whether the last part was sent.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Brings the header up to date for another attempt: what is left of the budget and, if the service may have seen the call
+    /// before, how often.
+    pub(super) fn again(&mut self, now: Instant, retries: u32) {
+        if let (Some(deadline), Some(timeout)) = (self.terms.deadline, self.headers.get_mut(GRPC_TIMEOUT)) {
+            *timeout = headers::timeout(deadline.saturating_duration_since(now));
+        }
+        if retries > 0 {
+            self.headers.insert(PREVIOUS_ATTEMPTS, retries.into());
         }
     }
 
@@ -62,7 +79,8 @@ mod tests {
     use super::*;
 
     fn call() -> Call {
-        Call::new(StreamClass::Unary, PathAndQuery::from_static("/a.B/C"), HeaderMap::new(), false)
+        let terms = Terms { class: crate::upstream::StreamClass::Unary, idempotent: false, deadline: None };
+        Call::new(terms, PathAndQuery::from_static("/a.B/C"), HeaderMap::new(), false)
     }
 
     #[test]
@@ -74,6 +92,27 @@ mod tests {
         assert_eq!(call.sent().collect::<Vec<_>>(), [("ab".into(), false), ("c".into(), false)]);
         call.record(&Bytes::new(), true);
         assert_eq!(call.sent().last(), Some((Bytes::new(), true)));
+    }
+
+    #[test]
+    fn another_attempt_has_less_time_and_says_which_it_is() {
+        let (mut call, now) = (call(), Instant::now());
+        call.terms.deadline = Some(now + std::time::Duration::from_secs(2));
+        call.headers.insert(GRPC_TIMEOUT, "5S".parse().unwrap());
+        let text =
+            |call: &Call, name: &str| call.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        call.again(now, 0);
+        assert_eq!(
+            text(&call, "grpc-timeout"),
+            Some(chassis::deadline::format(std::time::Duration::from_secs(2)))
+        );
+        assert_eq!(text(&call, "grpc-previous-rpc-attempts"), None, "the service has not seen it");
+        call.again(now + std::time::Duration::from_secs(1), 2);
+        assert_eq!(
+            text(&call, "grpc-timeout"),
+            Some(chassis::deadline::format(std::time::Duration::from_secs(1)))
+        );
+        assert_eq!(text(&call, "grpc-previous-rpc-attempts").as_deref(), Some("2"));
     }
 
     #[test]

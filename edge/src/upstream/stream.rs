@@ -1,46 +1,57 @@
 //! A call to an upstream as its user sees it: one stream, whatever connections it took. Until the answer begins, an attempt
-//! that the peer never processed is replaced by another, with the same header and the same bytes. The polling functions are
-//! for the relay, which moves both directions from one task; the async ones for a caller that takes turns.
+//! that the peer never processed is replaced by another, with the same header and the same bytes; so is one that failed, if the
+//! call may be processed twice and the retry budget pays for it. The polling functions are for the relay, which moves both directions from one task; the async ones for a caller that takes turns.
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http::response::Parts;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use super::Upstream;
-use super::attempt::{Attempt, NotSent};
-use super::error::{OpenError, StreamError, never_processed};
-use super::group::NoSlot;
+use super::attempt::Attempt;
+use super::error::{OpenError, StreamError, means_unavailable, never_processed};
+use super::fault::{Fault, heard, lost};
+use super::limits::Seat;
 use super::replay::Call;
+use super::retry::{Pushback, Retrying, is_unavailable};
+use super::{StreamClass, Terms, Upstream, place};
 
 /// How often a call moves after it was sent. Two: a restart of the server may cost one on each of two connections; more would
 /// lengthen an outage.
 const MOVES_MAX: u32 = 2;
-/// How many connections may turn out closed when a call is about to be sent on them, before it is given up.
-const CLOSED_MAX: u32 = 8;
 
 /// A call under way. Dropping it gives its place back and, unless both directions have ended, resets the stream.
 #[derive(Debug)]
 pub struct UpstreamStream {
-    upstream: Arc<Upstream>,
+    seat: Seat,
+    terms: Terms,
     /// `None` from the first byte of the answer on, and while the call moves.
     call: Option<Call>,
     state: State,
     /// The header, if it arrived while the request was being written.
     header: Option<Parts>,
     request_ended: bool,
+    /// Attempts that were never processed.
     moves: u32,
+    /// Attempts that may have been.
+    retries: u32,
+    /// The retry that stands, until its answer begins.
+    retrying: Option<Retrying>,
+    /// The answer that a retry is to replace: should there be no retry after all, it is the one.
+    instead: Option<Parts>,
 }
 
 enum State {
     Open(Attempt),
     Moving(Moving),
+    /// The answer was nothing but its header, and that is no attempt's any more.
+    Answered,
     Over,
 }
 
@@ -52,6 +63,7 @@ impl std::fmt::Debug for State {
         f.write_str(match self {
             Self::Open(_) => "Open",
             Self::Moving(_) => "Moving",
+            Self::Answered => "Answered",
             Self::Over => "Over",
         })
     }
@@ -61,25 +73,35 @@ impl std::fmt::Debug for State {
 /// complete one, and would store half an upload. Whole requests are cancelled as gRPC says, by h2 itself, with CANCEL.
 impl Drop for UpstreamStream {
     fn drop(&mut self) {
-        if let State::Open(attempt) = &mut self.state
-            && !self.request_ended
-        {
+        let State::Open(attempt) = &mut self.state else { return };
+        if !self.request_ended {
             attempt.reset(h2::Reason::INTERNAL_ERROR);
+        }
+        // A client may leave as it likes; who lets its deadline pass has waited for this endpoint. Streams begin when they please.
+        let late = self.terms.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if late && !attempt.header_arrived() && self.terms.class == StreamClass::Unary {
+            self.seat.upstream().fault(attempt.endpoint(), Fault::Unanswered);
         }
     }
 }
 
 impl UpstreamStream {
-    pub(super) async fn open(upstream: Arc<Upstream>, call: Call) -> Result<Self, OpenError> {
-        let attempt = attempt(&upstream, &call, None).await?;
+    pub(super) async fn open(upstream: &Arc<Upstream>, call: Call) -> Result<Self, OpenError> {
+        let seat = Seat::take(upstream).map_err(|limit| place::busy(upstream, limit))?;
+        upstream.retries.call();
+        let attempt = place::find(upstream, &call, None).await?;
         let request_ended = call.end_of_stream;
         Ok(Self {
-            upstream,
+            seat,
+            terms: call.terms,
             call: Some(call),
             state: State::Open(attempt),
             header: None,
             request_ended,
             moves: 0,
+            retries: 0,
+            retrying: None,
+            instead: None,
         })
     }
 
@@ -87,8 +109,8 @@ impl UpstreamStream {
     #[must_use]
     pub fn endpoint(&self) -> Option<SocketAddr> {
         match &self.state {
-            State::Open(attempt) => Some(attempt.endpoint()),
-            State::Moving(_) | State::Over => None,
+            State::Open(attempt) => Some(attempt.address()),
+            State::Moving(_) | State::Answered | State::Over => None,
         }
     }
 
@@ -104,27 +126,43 @@ impl UpstreamStream {
 
     /// The next part of the answer's body, `None` at its end.
     pub fn poll_response_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StreamError>>> {
-        let State::Open(attempt) = &mut self.state else { return Poll::Ready(Some(Err(StreamError::Over))) };
-        attempt.poll_body(cx).map(|part| part.map(|part| part.map_err(StreamError::from)))
+        match &mut self.state {
+            State::Open(attempt) => {
+                attempt.poll_body(cx).map(|part| part.map(|part| part.map_err(StreamError::from)))
+            }
+            State::Answered => Poll::Ready(None),
+            State::Moving(_) | State::Over => Poll::Ready(Some(Err(StreamError::Over))),
+        }
     }
 
     /// The trailers, once the body has ended.
     pub fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, StreamError>> {
-        let State::Open(attempt) = &mut self.state else { return Poll::Ready(Err(StreamError::Over)) };
-        attempt.poll_trailers(cx).map_err(StreamError::from)
+        match &mut self.state {
+            State::Open(attempt) => attempt.poll_trailers(cx).map_err(StreamError::from),
+            State::Answered => Poll::Ready(Ok(None)),
+            State::Moving(_) | State::Over => Poll::Ready(Err(StreamError::Over)),
+        }
     }
 
     /// Whether the answer has ended in good order and was read to its end. Right after the header: the answer is nothing
     /// but that (trailers-only).
     #[must_use]
     pub fn response_ended(&self) -> bool {
-        matches!(&self.state, State::Open(attempt) if attempt.ended())
+        match &self.state {
+            State::Open(attempt) => attempt.ended(),
+            State::Answered => true,
+            State::Moving(_) | State::Over => false,
+        }
     }
 
     /// How many of `wanted` bytes the upstream's window takes; `None` when it reads no more of the request. Before the answer
     /// has begun this may wait for its header: poll that as well.
     pub fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Option<usize>> {
-        let State::Open(attempt) = &mut self.state else { return Poll::Pending };
+        let attempt = match &mut self.state {
+            State::Open(attempt) => attempt,
+            State::Answered => return Poll::Ready(None),
+            State::Moving(_) | State::Over => return Poll::Pending,
+        };
         match attempt.poll_capacity(cx, wanted) {
             // A closed stream without an answer was refused or lost. Which of the two, the answer will tell.
             Poll::Ready(None) if !attempt.header_arrived() => Poll::Pending,
@@ -139,7 +177,8 @@ impl UpstreamStream {
         self.request_ended
     }
 
-    /// Sends a part of the request body, of a length that `poll_capacity` has granted.
+    /// Sends a part of the request body, of a length that `poll_capacity` has granted. While the call moves nothing is granted, but
+    /// the request may end.
     pub fn send(&mut self, part: Bytes, end_of_stream: bool) {
         self.request_ended |= end_of_stream;
         if let Some(call) = &mut self.call {
@@ -212,88 +251,148 @@ impl UpstreamStream {
                 State::Open(attempt) if attempt.header_arrived() => return Poll::Ready(Ok(())),
                 State::Open(attempt) => match ready!(attempt.poll_header(cx)) {
                     Ok(header) => {
-                        self.header = Some(header);
-                        self.call = None;
-                        return Poll::Ready(Ok(()));
+                        heard(self.seat.upstream(), attempt, &header);
+                        if !(attempt.ended() && is_unavailable(&header.headers)) {
+                            return self.arrived(header);
+                        }
+                        let pushback = Pushback::read(&header.headers);
+                        let Some((pause, address)) = self.may_repeat(pushback) else {
+                            return self.arrived(header);
+                        };
+                        self.instead = Some(header);
+                        self.repeat(address, pause);
                     }
                     Err(error) => self.failed(error)?,
                 },
                 State::Moving(moving) => {
                     let (call, attempt) = ready!(moving.as_mut().poll(cx));
                     self.state = State::Over;
-                    self.state = State::Open(attempt?);
-                    self.call = Some(call);
+                    match (attempt, self.instead.take()) {
+                        (Ok(attempt), _) => self.landed(call, attempt),
+                        (Err(_), Some(header)) => {
+                            self.state = State::Answered;
+                            return self.arrived(header);
+                        }
+                        (Err(error), None) => return Poll::Ready(Err(error.into())),
+                    }
                 }
+                State::Answered => return Poll::Ready(Ok(())),
                 State::Over => return Poll::Ready(Err(StreamError::Over)),
             }
         }
     }
 
-    /// Moves the call elsewhere if the failed attempt was never processed and everything sent is still known.
-    fn failed(&mut self, error: h2::Error) -> Result<(), StreamError> {
-        let State::Open(attempt) = std::mem::replace(&mut self.state, State::Over) else {
-            return Err(error.into());
-        };
-        if !never_processed(&error) {
-            return Err(error.into());
+    /// The answer has begun, and is the one.
+    fn arrived(&mut self, header: Parts) -> Poll<Result<(), StreamError>> {
+        self.header = Some(header);
+        (self.call, self.retrying) = (None, None);
+        Poll::Ready(Ok(()))
+    }
+
+    /// The call has a new place. What of the request ended meanwhile ends there as well.
+    fn landed(&mut self, mut call: Call, mut attempt: Attempt) {
+        if self.request_ended && !call.has_ended() {
+            call.record(&Bytes::new(), true);
+            attempt.send(Bytes::new(), true);
         }
+        self.state = State::Open(attempt);
+        self.call = Some(call);
+    }
+
+    /// Moves the call elsewhere if the failed attempt was never processed, or may be processed twice, and everything sent is still
+    /// known.
+    fn failed(&mut self, error: h2::Error) -> Result<(), StreamError> {
+        let State::Open(attempt) = &self.state else { return Err(error.into()) };
+        let upstream = self.seat.upstream().clone();
+        lost(&upstream, attempt, &error);
+        let avoid = attempt.address();
         if error.is_go_away() {
             attempt.retire_connection();
         }
-        let upstream = self.upstream.clone();
+        if never_processed(&error) {
+            return self.refused(avoid, error);
+        }
+        if means_unavailable(&error)
+            && let Some((pause, address)) = self.may_repeat(Pushback::Nothing)
+        {
+            self.repeat(address, pause);
+            return Ok(());
+        }
+        self.state = State::Over;
+        Err(error.into())
+    }
+
+    /// The attempt was never processed: another costs the service nothing.
+    fn refused(&mut self, avoid: SocketAddr, error: h2::Error) -> Result<(), StreamError> {
+        let upstream = self.seat.upstream();
         let name = upstream.name();
         if self.moves >= MOVES_MAX {
             upstream.metrics.refused(name);
-            return Err(OpenError::Refused { upstream: name.to_owned(), attempts: self.moves + 1 }.into());
+            let refused = OpenError::Refused { upstream: name.to_owned(), attempts: self.moves + 1 };
+            self.state = State::Over;
+            return Err(refused.into());
         }
-        let Some(call) = self.call.take().filter(Call::repeatable) else { return Err(error.into()) };
+        if !self.call.as_ref().is_some_and(Call::repeatable) {
+            self.state = State::Over;
+            return Err(error.into());
+        }
         tracing::debug!(upstream = name, error = %error, "unprocessed call moves");
         upstream.metrics.moved(name);
         self.moves += 1;
-        let avoid = Some(attempt.endpoint());
-        // Given back before a new place is sought: the only free one may be this.
-        drop(attempt);
-        self.state = State::Moving(Box::pin(async move {
-            let attempt = self::attempt(&upstream, &call, avoid).await;
-            (call, attempt)
-        }));
+        self.elsewhere(avoid, Duration::ZERO);
         Ok(())
     }
-}
 
-/// Finds a place for a call and sends it there. `avoid` has just refused it and is asked again only if there is no other.
-async fn attempt(
-    upstream: &Arc<Upstream>,
-    call: &Call,
-    avoid: Option<SocketAddr>,
-) -> Result<Attempt, OpenError> {
-    let name = || upstream.name().to_owned();
-    let until = Instant::now() + upstream.ready;
-    let mut tried = Vec::new();
-    let mut failure = None;
-    let mut closed = 0;
-    while let Some(endpoint) = upstream.balance.pick(&tried, avoid) {
-        let address = endpoint.address();
-        match endpoint.group(call.class).slot(until).await {
-            Ok(slot) => match Attempt::begin(upstream, address, slot, call) {
-                Ok(attempt) => return Ok(attempt),
-                Err(NotSent::ConnectionGone) if closed < CLOSED_MAX => closed += 1,
-                Err(NotSent::ConnectionGone) => tried.push(address),
-                Err(NotSent::Malformed(source)) => {
-                    return Err(OpenError::Malformed { upstream: name(), source: Arc::new(source) });
-                }
-            },
-            Err(NoSlot::Dial(source)) => {
-                upstream.unreachable(&endpoint);
-                failure = Some(OpenError::Dial { upstream: name(), source });
-                tried.push(address);
-            }
-            Err(NoSlot::Busy) => {
-                failure = Some(OpenError::Busy { upstream: name() });
-                break;
+    /// Whether the call may be made again though it may have been processed: after which pause, and where it failed.
+    fn may_repeat(&mut self, pushback: Pushback) -> Option<(Duration, SocketAddr)> {
+        let upstream = self.seat.upstream();
+        let rules = upstream.retries.rules();
+        let State::Open(attempt) = &self.state else { return None };
+        let allowed = self.terms.idempotent
+            && self.terms.class == StreamClass::Unary
+            && self.retries < rules.each_max
+            && self.call.as_ref().is_some_and(Call::repeatable);
+        if !allowed {
+            return None;
+        }
+        let pause = pushback.pause(rules, self.retries, rand::random())?;
+        let now = Instant::now();
+        if self.terms.deadline.is_some_and(|deadline| now + pause >= deadline) {
+            return None;
+        }
+        // One seat is enough for a call, however often it is made again.
+        self.retrying = None;
+        match Retrying::begin(upstream, now) {
+            Ok(retrying) => self.retrying = Some(retrying),
+            Err(why) => {
+                upstream.metrics.retry(upstream.name(), why.as_str());
+                return None;
             }
         }
+        Some((pause, attempt.address()))
     }
-    upstream.metrics.refused(upstream.name());
-    Err(failure.unwrap_or_else(|| OpenError::NoEndpoint { upstream: name() }))
+
+    fn repeat(&mut self, avoid: SocketAddr, pause: Duration) {
+        let upstream = self.seat.upstream();
+        tracing::debug!(upstream = upstream.name(), "failed call is made again");
+        upstream.metrics.retry(upstream.name(), "made");
+        self.retries += 1;
+        self.elsewhere(avoid, pause);
+    }
+
+    /// Begins the search for another place.
+    fn elsewhere(&mut self, avoid: SocketAddr, pause: Duration) {
+        // Given back before a new place is sought: the only free one may be this.
+        self.state = State::Over;
+        let Some(mut call) = self.call.take() else { return };
+        let (upstream, retries) = (self.seat.upstream().clone(), self.retries);
+        self.state = State::Moving(Box::pin(async move {
+            if !pause.is_zero() {
+                sleep(pause).await;
+            }
+            call.again(Instant::now(), retries);
+            let attempt = place::find(&upstream, &call, Some(avoid)).await;
+            (call, attempt)
+        }));
+    }
 }

@@ -17,8 +17,14 @@ use serde_json::json;
 
 crate::tests![the_route_table_is_the_one_on_file, the_metrics_are_those_on_file];
 
-/// Families that show only once an upstream has gone away, which this mesh need not have seen.
-const SELDOM: [&str; 2] = ["upstream_moved_total", "upstream_refused_total"];
+/// Families that show only once an upstream has gone away or been overrun, which this mesh need not have seen.
+const SELDOM: [&str; 5] = [
+    "upstream_ejections_total",
+    "upstream_limited_total",
+    "upstream_moved_total",
+    "upstream_refused_total",
+    "upstream_retries_total",
+];
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)

@@ -23,7 +23,7 @@ use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::relay::{Answer, Bounds, Failure, Outcome, run};
-use crate::upstream::{StreamClass, Upstream};
+use crate::upstream::{StreamClass, Terms, Upstream};
 
 /// A running gateway.
 pub(super) struct Gateway {
@@ -85,8 +85,9 @@ impl ProxyHttp for App {
             request_message_bytes_max: 1 << 20,
         };
         let class = if path.path().ends_with("Unary") { StreamClass::Unary } else { StreamClass::Streaming };
+        let terms = Terms { class, idempotent: false, deadline: bounds.deadline };
         let Downstream::H2(downstream) = &mut *session.downstream_session else { panic!("not HTTP/2") };
-        let trailers_only = match self.upstream.open(class, &path, headers, downstream.is_body_empty()).await
+        let trailers_only = match self.upstream.open(terms, &path, headers, downstream.is_body_empty()).await
         {
             Err(error) => Some(status(error.grpc_code(), &error.to_string())),
             Ok(upstream) => {
