@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`run`] is its life; [`config`] and [`snapshot`] what it is told; [`listener`] takes connections in and
 //! [`gateway`] is the path of a [`request`]: [`route`] and [`contract`] find the method, [`authn`] says who asks, [`authz`]
-//! whether they may, [`headers`] what the upstream hears of it; then [`relay`] carries gRPC and [`rest`] carries REST, which
+//! whether they may, [`headers`] what the upstream hears of it; then [`relay`] carries gRPC and [`grpc_web`], and [`rest`] carries REST, which
 //! [`transcode`] turns into gRPC and back, in whatever [`coding`] its bodies come and whatever form the client will [`accept`];
 //! [`upstream`] is the way on; [`builtin`] is
 //! what the edge answers itself, and a [`provider`] a service it asks something for itself. [`error`] holds every refusal.
@@ -26,6 +26,7 @@ pub mod contract;
 pub mod error;
 pub mod gateway;
 mod gather;
+pub mod grpc_web;
 pub mod headers;
 mod jwks;
 pub mod listener;

@@ -28,6 +28,7 @@ pub use limits::{Budget, Shares};
 use crate::access_log::AccessLog;
 use crate::authn::Authenticator;
 use crate::error::Error;
+use crate::grpc_web::Dialect;
 use crate::headers::Wire;
 use crate::listener::connection::Connection;
 use crate::metrics::{InFlight, ListenerMetrics, Metrics};
@@ -142,10 +143,8 @@ impl Gateway {
         if let Some(connection) = &context.connection {
             connection.request_begins();
         }
-        // gRPC needs trailers, which HTTP/1 clients do not get here: such a call is looked up as REST and refused as that.
-        if session.is_http2() {
-            context.record.wire = wire(&session.req_header().headers);
-        }
+        let headers = &session.req_header().headers;
+        context.record.wire = wire(headers, session.is_http2(), self.listener);
         // Without it, the watch for a client that leaves would take a pipelined request for a protocol error.
         session.set_pipelining_enabled(true);
         context
@@ -168,7 +167,7 @@ impl Gateway {
         // A client that reads or writes nothing for this long has gone, whatever TCP thinks.
         session.set_write_timeout(Some(snapshot.limits.body_idle()));
         match context.record.wire {
-            Wire::Grpc => self.serve_grpc(session, context, snapshot).await,
+            Wire::Grpc | Wire::GrpcWeb(_) => self.serve_grpc(session, context, snapshot).await,
             Wire::Rest => self.serve_rest(session, context, snapshot).await,
         }
     }
@@ -186,6 +185,10 @@ impl Gateway {
         let method = snapshot.contract.by_grpc_path(header.uri.path());
         let method = method.filter(|method| method.policy.visible_on(self.listener));
         let Some(method) = method else {
+            if context.record.wire != Wire::Grpc {
+                // Reflection is a dialogue, which browsers cannot have.
+                return Err(Error::UnknownMethod.into());
+            }
             let (reflection, path) =
                 snapshot.builtin.reflection(header.uri.path()).ok_or(Error::UnknownMethod)?;
             return Box::pin(self.serve_reflection(session, context, reflection, path)).await;
@@ -237,31 +240,42 @@ impl Gateway {
     }
 }
 
-/// gRPC says so in its content type; gRPC-Web is another language and counts as none.
-fn wire(headers: &HeaderMap) -> Wire {
+/// The language of a request, by its content type. gRPC needs trailers, which HTTP/1 clients do not get here: such a call is
+/// looked up as REST and refused as that. gRPC-Web is for those who come from outside; a service has no reason to speak it.
+fn wire(headers: &HeaderMap, http2: bool, listener: Listener) -> Wire {
     let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    match content_type.strip_prefix(b"application/grpc") {
-        Some([] | [b'+' | b';', ..]) => Wire::Grpc,
-        Some(_) | None => Wire::Rest,
+    let Some(rest) = content_type.strip_prefix(b"application/grpc") else { return Wire::Rest };
+    match rest {
+        [] | [b'+' | b';', ..] if http2 => Wire::Grpc,
+        [b'-', ..] if listener != Listener::Mesh => Dialect::of(headers).map_or(Wire::Rest, Wire::GrpcWeb),
+        _ => Wire::Rest,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grpc_web::Form;
 
     #[test]
-    fn only_grpc_itself_is_relayed() {
-        let check = |content_type: &'static str, expect: Wire| {
+    fn a_content_type_names_the_language() {
+        let check = |content_type: &'static str, http2: bool, listener: Listener, expect: Wire| {
             let headers =
                 HeaderMap::from_iter([(CONTENT_TYPE, http::HeaderValue::from_static(content_type))]);
-            assert_eq!(wire(&headers), expect, "{content_type}");
+            assert_eq!(wire(&headers, http2, listener), expect, "{content_type}");
         };
-        check("application/grpc", Wire::Grpc);
-        check("application/grpc+proto", Wire::Grpc);
-        check("application/grpc;charset=utf-8", Wire::Grpc);
-        check("application/grpc-web", Wire::Rest);
-        check("application/json", Wire::Rest);
-        assert_eq!(wire(&HeaderMap::new()), Wire::Rest);
+        let web = |form| Wire::GrpcWeb(Dialect { request: form, answer: form });
+        check("application/grpc", true, Listener::Public, Wire::Grpc);
+        check("application/grpc+proto", true, Listener::Mesh, Wire::Grpc);
+        check("application/grpc;charset=utf-8", true, Listener::Public, Wire::Grpc);
+        check("application/grpc", false, Listener::Public, Wire::Rest);
+        for http2 in [true, false] {
+            check("application/grpc-web", http2, Listener::Public, web(Form::Binary));
+            check("application/grpc-web-text", http2, Listener::Partner, web(Form::Text));
+            check("application/grpc-web", http2, Listener::Mesh, Wire::Rest);
+            check("application/grpc-web+json", http2, Listener::Public, Wire::Rest);
+            check("application/json", http2, Listener::Public, Wire::Rest);
+        }
+        assert_eq!(wire(&HeaderMap::new(), true, Listener::Public), Wire::Rest);
     }
 }

@@ -1,11 +1,11 @@
-//! A refusal on the wire: JSON over REST, in the shape that the client prefers, and trailers-only over gRPC, all from the same
-//! value.
+//! A refusal on the wire: JSON over REST, in the shape that the client prefers, and trailers-only over gRPC and gRPC-Web, all
+//! from the same value.
 
 use bytes::Bytes;
 use chassis::drain::Drain;
 use chassis::error::{Failure as _, Kind};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::ServerSession as Session;
@@ -14,7 +14,7 @@ use tonic::Status;
 use crate::accept::error_shape;
 use crate::error::Error;
 use crate::headers::Wire;
-use crate::request::{Record, finish_connection, write_whole};
+use crate::request::{Record, finish_connection, read_away, write_whole};
 use crate::transcode::ErrorShape;
 
 /// Answers the request of `record` with `error`. Nothing may have been written before.
@@ -36,7 +36,8 @@ pub(super) async fn write(
     finish_connection(session, drain);
     let status = error.status(record.transaction_id());
     match record.wire {
-        Wire::Grpc => write_grpc(session, &status).await,
+        Wire::Grpc => write_grpc(session, &status, HeaderValue::from_static("application/grpc")).await,
+        Wire::GrpcWeb(dialect) => write_grpc(session, &status, dialect.answer.content_type()).await,
         Wire::Rest => write_rest(session, error, &status).await,
     }
 }
@@ -48,9 +49,13 @@ pub(super) async fn unreadable(session: &mut Session) -> pingora::Result<()> {
     session.write_error_response(*header, body).await
 }
 
-async fn write_grpc(session: &mut Session, status: &Status) -> pingora::Result<()> {
+async fn write_grpc(
+    session: &mut Session,
+    status: &Status,
+    content_type: HeaderValue,
+) -> pingora::Result<()> {
     let mut header = ResponseHeader::build_no_case(200, Some(4))?;
-    header.insert_header(CONTENT_TYPE, "application/grpc")?;
+    header.insert_header(CONTENT_TYPE, content_type)?;
     let mut trailers = HeaderMap::with_capacity(4);
     if status.add_header(&mut trailers).is_err() {
         return Err(pingora::Error::explain(
@@ -61,8 +66,12 @@ async fn write_grpc(session: &mut Session, status: &Status) -> pingora::Result<(
     for (name, value) in &trailers {
         header.insert_header(name, value)?;
     }
+    if !session.is_http2() {
+        header.insert_header(CONTENT_LENGTH, 0)?;
+    }
     // The only way to a trailers-only answer: `write_response_header` never ends the stream.
     session.response_duplex_vec(vec![HttpTask::Header(Box::new(header), true)]).await?;
+    read_away(session).await;
     Ok(())
 }
 

@@ -133,6 +133,7 @@ impl Record {
             listener: listener.as_str(),
             protocol: match self.wire {
                 Wire::Grpc => "grpc",
+                Wire::GrpcWeb(_) => "grpc-web",
                 Wire::Rest => "rest",
             },
             http_version: if session.is_http2() { "h2" } else { "h1" },

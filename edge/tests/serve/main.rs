@@ -12,6 +12,7 @@ mod conformance;
 mod drain;
 mod events;
 mod grpc;
+mod grpc_web;
 mod messages;
 mod negotiation;
 mod reflection;
