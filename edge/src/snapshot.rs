@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub request_headers: Pass,
     /// The response headers of services let through to REST.
     pub response_headers: Pass,
+    /// Whether browsers are told to come by TLS only.
+    pub hsts: bool,
     paths: HashMap<Arc<str>, PathAndQuery>,
 }
 
@@ -56,6 +58,7 @@ impl Snapshot {
                 .context("headers.request")?
                 .with_gateway_names(config.transcoding.grpc_gateway),
             response_headers: Pass::new(&config.headers.response).context("headers.response")?,
+            hsts: config.listener.public.as_ref().is_some_and(|public| public.hsts),
             paths,
         })
     }

@@ -63,6 +63,7 @@ impl Gateway {
             caller: authenticated.stamp.clone(),
             received,
             wire: record.wire,
+            extras: record.extras.clone(),
             drain: self.shared.drain.clone(),
             grace: self.shared.grace,
         })

@@ -7,6 +7,7 @@ use pingora::protocols::http::ServerSession as Session;
 use pingora::protocols::http::server::Session as Downstream;
 
 use crate::error::Error;
+use crate::extras::Extras;
 use crate::grpc_web::Dialect;
 use crate::headers::{self, Wire};
 use crate::relay::{self, Answer, Bounds, EndedBy, Failure, Outcome};
@@ -27,7 +28,7 @@ pub(super) async fn relay(session: &mut Session, call: &Call, record: &mut Recor
     let Downstream::H2(downstream) = session else {
         return Err(Error::UnsupportedMediaType.into());
     };
-    let outcome = relay::run(downstream, upstream, &bounds, &mut Words(record)).await;
+    let outcome = relay::run(downstream, upstream, &bounds, &mut Words { record, extras: None }).await;
     conclude(record, &outcome)
 }
 
@@ -48,7 +49,8 @@ async fn relay_web(
     record.upstream_begins();
     let upstream = call.open(&session.req_header().headers).await?;
     call.finish_connection(session);
-    let outcome = relay::web::run(session, upstream, dialect, bounds, &mut Words(record)).await;
+    let mut words = Words { record, extras: Some(&call.extras) };
+    let outcome = relay::web::run(session, upstream, dialect, bounds, &mut words).await;
     conclude(record, &outcome)?;
     if outcome.cut {
         let gone = pingora::Error::explain(pingora::ErrorType::ConnectionClosed, "the answer broke off");
@@ -80,11 +82,18 @@ fn conclude(record: &mut Record, outcome: &Outcome) -> Result<(), Ended> {
 }
 
 /// What the edge adds to an answer that it relays.
-struct Words<'a>(&'a Record);
+struct Words<'a> {
+    record: &'a Record,
+    /// For a browser.
+    extras: Option<&'a Extras>,
+}
 
 impl Answer for Words<'_> {
     fn header(&mut self, headers: &mut HeaderMap) {
         headers::downstream_grpc(headers);
+        if let Some(extras) = self.extras {
+            headers.extend(extras.fields());
+        }
     }
 
     fn trailers(&mut self, trailers: &mut HeaderMap) {
@@ -94,7 +103,7 @@ impl Answer for Words<'_> {
     fn failure(&mut self, failure: &Failure) -> HeaderMap {
         let mut trailers = HeaderMap::with_capacity(4);
         // A status of ours always fits; without one the client sees a stream that ended without a status, and knows.
-        let _ = Error::from(failure).status(self.0.transaction_id()).add_header(&mut trailers);
+        let _ = Error::from(failure).status(self.record.transaction_id()).add_header(&mut trailers);
         trailers
     }
 }

@@ -28,6 +28,7 @@ pub use limits::{Budget, Shares};
 use crate::access_log::AccessLog;
 use crate::authn::Authenticator;
 use crate::error::Error;
+use crate::extras::Extras;
 use crate::grpc_web::Dialect;
 use crate::headers::Wire;
 use crate::listener::connection::Connection;
@@ -128,7 +129,7 @@ impl Gateway {
     pub async fn refuse_unreadable(&self, session: &mut Session) {
         self.metrics.refused(Error::MalformedRequest.reason());
         // Nobody else is told of a client that does not wait for the answer.
-        let _ = refuse::unreadable(session).await;
+        let _ = refuse::unreadable(session, &Extras::new(self.listener, false)).await;
     }
 
     fn begin(&self, session: &mut Session) -> Context {
@@ -153,6 +154,7 @@ impl Gateway {
     async fn serve(&self, session: &mut Session, context: &mut Context) -> Result<(), Ended> {
         let snapshot = &self.shared.snapshot;
         let header = session.req_header();
+        context.record.extras = Extras::new(self.listener, snapshot.hsts);
         limits::check_header(header.raw_path().len(), &header.headers, &snapshot.limits)?;
         if let Err(error) = framing::check(header) {
             session.set_keepalive(None);

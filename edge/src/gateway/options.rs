@@ -4,7 +4,6 @@
 use bytes::Bytes;
 use chassis::drain::Drain;
 use http::header::{ALLOW, CACHE_CONTROL};
-use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession as Session;
 use tonic::Code;
 
@@ -20,7 +19,7 @@ pub(super) async fn answer(
 ) -> Result<(), Ended> {
     finish_connection(session, drain);
     context.record.ended(Code::Ok);
-    let mut header = ResponseHeader::build_no_case(204, Some(2))?;
+    let mut header = context.record.extras.begin(204)?;
     header.insert_header(ALLOW, allow)?;
     // What a path answers to changes with a rollout.
     header.insert_header(CACHE_CONTROL, "no-store")?;

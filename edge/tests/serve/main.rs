@@ -18,6 +18,7 @@ mod negotiation;
 mod reflection;
 mod refusals;
 mod rest;
+mod security_headers;
 mod streams;
 mod traces;
 mod uploads;
