@@ -1,16 +1,20 @@
-//! What an answer of the public listener carries besides what it says: what a browser must not make of it. It is put into a
+//! What an answer of the public listener carries besides what it says: what a browser must not make of it, and which page may see
+//! it. It is put into a
 //! header before everything else, so that an answer which knows better (the policy of a page, the `Cache-Control` of a page that
 //! may be kept) only has to say so. All of it is known at load: a request costs the copies of a few static texts.
 //!
 //! Native gRPC carries none of it. No browser can send it, so none would read it, and to its clients headers are metadata.
 
+use http::HeaderMap;
 use http::header::{
     CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use pingora::http::ResponseHeader;
 
+use crate::cors::Asked;
 use crate::policy::Listener;
+use crate::snapshot::Snapshot;
 
 /// Two years, as browsers ask of those they remember by themselves.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
@@ -36,14 +40,24 @@ const FIELDS: usize = 16;
 pub struct Extras {
     secured: bool,
     hsts: bool,
+    /// What the page is that asks.
+    pub cors: Asked,
 }
 
 impl Extras {
     /// What answers to a request that came by a listener carry.
     #[must_use]
-    pub fn new(listener: Listener, hsts: bool) -> Self {
-        let secured = listener == Listener::Public;
-        Self { secured, hsts: hsts && secured }
+    pub fn new(listener: Listener, snapshot: &Snapshot, headers: &HeaderMap) -> Self {
+        match listener {
+            Listener::Public => Self { secured: true, hsts: snapshot.hsts, cors: snapshot.cors.ask(headers) },
+            Listener::Partner | Listener::Mesh => Self::default(),
+        }
+    }
+
+    /// As [`Extras::new`], for what cannot be read as a request.
+    #[must_use]
+    pub fn unread(listener: Listener) -> Self {
+        Self { secured: listener == Listener::Public, ..Self::default() }
     }
 
     /// The header of an answer, with nothing but this in it.
@@ -59,10 +73,10 @@ impl Extras {
     }
 
     /// What is known before the answer is.
-    pub fn fields(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    pub fn fields(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + '_ {
         let hsts = self.hsts.then_some((STRICT_TRANSPORT_SECURITY, HSTS));
         let security = self.secured.then_some(SECURITY);
-        [NOSNIFF].into_iter().chain(hsts).chain(security.into_iter().flatten())
+        [NOSNIFF].into_iter().chain(hsts).chain(security.into_iter().flatten()).chain(self.cors.fields())
     }
 }
 
@@ -72,14 +86,14 @@ mod tests {
 
     #[test]
     fn only_the_public_listener_speaks_to_browsers() {
-        let fields = |listener, hsts| Extras::new(listener, hsts).fields().count();
-        assert_eq!((fields(Listener::Public, true), fields(Listener::Public, false)), (6, 5));
-        assert_eq!((fields(Listener::Partner, true), fields(Listener::Mesh, true)), (1, 1));
+        let fields = |listener| Extras::unread(listener).fields().count();
+        let counts = [Listener::Public, Listener::Partner, Listener::Mesh].map(fields);
+        assert_eq!(counts, [5, 1, 1]);
     }
 
     #[test]
     fn an_answer_that_knows_better_says_so() {
-        let mut header = Extras::new(Listener::Public, true).begin(200).unwrap();
+        let mut header = Extras::unread(Listener::Public).begin(200).unwrap();
         header.insert_header(CONTENT_SECURITY_POLICY, "default-src 'self'").unwrap();
         assert_eq!(header.headers.get_all(CONTENT_SECURITY_POLICY).iter().count(), 1);
         assert_eq!(header.headers[CONTENT_SECURITY_POLICY], "default-src 'self'");

@@ -6,7 +6,7 @@
 //! whether they may, [`headers`] what the upstream hears of it; then [`relay`] carries gRPC and [`grpc_web`], and [`rest`] carries REST, which
 //! [`transcode`] turns into gRPC and back, in whatever [`coding`] its bodies come and whatever form the client will [`accept`];
 //! [`upstream`] is the way on; [`builtin`] is
-//! what the edge answers itself, and a [`provider`] a service it asks something for itself. [`extras`] is what browsers are told besides,
+//! what the edge answers itself, and a [`provider`] a service it asks something for itself. [`extras`] is what browsers are told besides ([`cors`]),
 //! and [`error`] holds every refusal.
 //!
 //! Promises: a method is identified once, before authentication, and nothing later matches again. No header of a client
@@ -24,6 +24,7 @@ pub mod check;
 pub mod coding;
 pub mod config;
 pub mod contract;
+pub mod cors;
 pub mod error;
 pub mod extras;
 pub mod gateway;

@@ -10,6 +10,7 @@ use http::uri::PathAndQuery;
 use crate::builtin::Builtin;
 use crate::config::{Config, Limits};
 use crate::contract::{Contract, Method, Overrides};
+use crate::cors::Cors;
 use crate::headers::Pass;
 
 /// See the module.
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub response_headers: Pass,
     /// Whether browsers are told to come by TLS only.
     pub hsts: bool,
+    /// Which pages of other origins may call.
+    pub cors: Cors,
     paths: HashMap<Arc<str>, PathAndQuery>,
 }
 
@@ -59,6 +62,7 @@ impl Snapshot {
                 .with_gateway_names(config.transcoding.grpc_gateway),
             response_headers: Pass::new(&config.headers.response).context("headers.response")?,
             hsts: config.listener.public.as_ref().is_some_and(|public| public.hsts),
+            cors: Cors::new(&config.cors).context("[[cors]]")?,
             paths,
         })
     }

@@ -21,7 +21,7 @@ use crate::extras::Extras;
 use crate::request::{Ended, finish_connection, write_whole};
 
 /// What can be done with a page.
-const ALLOW: &str = "GET, HEAD, OPTIONS";
+pub(super) const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 impl Gateway {
     /// Serves a page.

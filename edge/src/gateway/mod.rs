@@ -18,8 +18,8 @@ use std::time::Duration;
 use chassis::drain::{Drain, Guard};
 use chassis::error::Failure as _;
 use chassis::spans::Spans;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method as Verb};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb};
 use pingora::protocols::http::ServerSession as Session;
 use tokio::time::timeout;
 
@@ -27,6 +27,7 @@ pub use limits::{Budget, Shares};
 
 use crate::access_log::AccessLog;
 use crate::authn::Authenticator;
+use crate::contract::Method;
 use crate::error::Error;
 use crate::extras::Extras;
 use crate::grpc_web::Dialect;
@@ -129,7 +130,7 @@ impl Gateway {
     pub async fn refuse_unreadable(&self, session: &mut Session) {
         self.metrics.refused(Error::MalformedRequest.reason());
         // Nobody else is told of a client that does not wait for the answer.
-        let _ = refuse::unreadable(session, &Extras::new(self.listener, false)).await;
+        let _ = refuse::unreadable(session, &Extras::unread(self.listener)).await;
     }
 
     fn begin(&self, session: &mut Session) -> Context {
@@ -154,7 +155,7 @@ impl Gateway {
     async fn serve(&self, session: &mut Session, context: &mut Context) -> Result<(), Ended> {
         let snapshot = &self.shared.snapshot;
         let header = session.req_header();
-        context.record.extras = Extras::new(self.listener, snapshot.hsts);
+        context.record.extras = Extras::new(self.listener, snapshot, &header.headers);
         limits::check_header(header.raw_path().len(), &header.headers, &snapshot.limits)?;
         if let Err(error) = framing::check(header) {
             session.set_keepalive(None);
@@ -168,10 +169,39 @@ impl Gateway {
         context.seat = Some(self.budget.take()?);
         // A client that reads or writes nothing for this long has gone, whatever TCP thinks.
         session.set_write_timeout(Some(snapshot.limits.body_idle()));
+        if session.req_header().headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+            && let Some(fields) = self.preflight(snapshot, session, &context.record.extras)?
+        {
+            return options::answer_preflight(session, context, &self.shared.drain, fields).await;
+        }
         match context.record.wire {
             Wire::Grpc | Wire::GrpcWeb(_) => self.serve_grpc(session, context, snapshot).await,
             Wire::Rest => self.serve_rest(session, context, snapshot).await,
         }
+    }
+
+    /// What a page of another origin may do at a path, if that is what is asked for. Nobody is authenticated: browsers ask without
+    /// credentials, and learn what anybody may learn from a refused verb.
+    fn preflight(
+        &self,
+        snapshot: &Snapshot,
+        session: &Session,
+        extras: &Extras,
+    ) -> Result<Option<Vec<(HeaderName, HeaderValue)>>, Error> {
+        let header = session.req_header();
+        let Some((grant, wanted)) = extras.cors.preflight(&header.method, &header.headers) else {
+            return Ok(None);
+        };
+        let path = header.uri.path();
+        let is_called = |method: &Arc<Method>| method.policy.visible_on(self.listener);
+        let routed = if snapshot.builtin.page(path).is_some() {
+            Some(builtin::ALLOW.to_owned())
+        } else if snapshot.contract.by_grpc_path(path).is_some_and(is_called) {
+            Some(Verb::POST.to_string())
+        } else {
+            snapshot.contract.verbs_on(self.listener, path)?
+        };
+        Ok(grant.preflight(&header.headers, &wanted, routed.as_deref()))
     }
 
     async fn serve_grpc(

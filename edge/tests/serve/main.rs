@@ -9,6 +9,7 @@ mod client;
 mod coding;
 mod collector;
 mod conformance;
+mod cors;
 mod drain;
 mod events;
 mod grpc;
