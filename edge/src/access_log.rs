@@ -26,7 +26,7 @@ pub struct Entry<'a> {
     /// Always "access", so that a collector can tell these lines from others.
     pub target: &'static str,
     pub listener: &'static str,
-    /// "rest" or "grpc".
+    /// "rest", "grpc" or "grpc-web".
     pub protocol: &'static str,
     /// "h1" or "h2".
     pub http_version: &'static str,

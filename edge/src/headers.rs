@@ -21,6 +21,8 @@ pub use response::{downstream_grpc, downstream_rest};
 pub use timeout::header as timeout;
 pub use trace::Trace;
 
+use crate::grpc_web::Dialect;
+
 /// Who calls, signed by the edge.
 pub const TXN_TOKEN: HeaderName = HeaderName::from_static(chassis::transaction_token::TXN_TOKEN);
 /// The id of everything that one outside request set off.
@@ -48,8 +50,10 @@ pub const HOPS_MAX: u32 = 4;
 /// The language of a request: it decides which headers mean something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
-    /// gRPC or gRPC-Web: metadata are headers.
+    /// gRPC: metadata are headers.
     Grpc,
+    /// gRPC-Web: the same for browsers.
+    GrpcWeb(Dialect),
     /// JSON over HTTP: of the `grpc-*` names only `grpc-timeout` means anything.
     Rest,
 }
@@ -68,7 +72,7 @@ pub fn upstream(
     let mut to = HeaderMap::with_capacity(16);
     pass.copy(from, &mut to);
     match wire {
-        Wire::Grpc => {
+        Wire::Grpc | Wire::GrpcWeb(_) => {
             to.insert(CONTENT_TYPE, grpc_content_type(from.get(CONTENT_TYPE)));
             for name in [GRPC_ENCODING, GRPC_ACCEPT_ENCODING] {
                 if let Some(value) = from.get(&name) {

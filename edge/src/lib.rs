@@ -4,10 +4,11 @@
 //! Reading order: [`run`] is its life; [`config`] and [`snapshot`] what it is told, [`reload`] what it is
 //! told anew; [`listener`] takes connections in and
 //! [`gateway`] is the path of a [`request`]: [`route`] and [`contract`] find the method, [`authn`] says who asks, [`authz`]
-//! whether they may, [`headers`] what the upstream hears of it; then [`relay`] carries gRPC and [`rest`] carries REST, which
+//! whether they may, [`headers`] what the upstream hears of it; then [`relay`] carries gRPC and [`grpc_web`], and [`rest`] carries REST, which
 //! [`transcode`] turns into gRPC and back, in whatever [`coding`] its bodies come and whatever form the client will [`accept`];
 //! [`upstream`] is the way on; [`builtin`] is
-//! what the edge answers itself, and a [`provider`] a service it asks something for itself. [`error`] holds every refusal.
+//! what the edge answers itself, and a [`provider`] a service it asks something for itself. [`extras`] is what browsers are told besides ([`cors`]),
+//! and [`error`] holds every refusal.
 //!
 //! Promises: a method is identified once, before authentication, and nothing later matches again. No header of a client
 //! reaches a service unless it is on a list. Nothing waits without a deadline, no buffer grows without a bound. One
@@ -24,10 +25,13 @@ pub mod check;
 pub mod coding;
 pub mod config;
 pub mod contract;
+pub mod cors;
 pub mod error;
+pub mod extras;
 mod files;
 pub mod gateway;
 mod gather;
+pub mod grpc_web;
 pub mod headers;
 mod jwks;
 pub mod listener;

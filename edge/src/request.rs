@@ -9,7 +9,7 @@ use tonic::Code;
 
 pub use call::Call;
 pub use record::Record;
-pub(crate) use whole::{finish_connection, write_whole};
+pub(crate) use whole::{ask_for_body, finish_connection, read_away, write_whole};
 
 use crate::error::Error;
 

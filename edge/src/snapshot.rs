@@ -20,6 +20,7 @@ use crate::authn::Authenticator;
 use crate::builtin::Builtin;
 use crate::config::{Config, Limits};
 use crate::contract::{Contract, Method, Overrides};
+use crate::cors::Cors;
 use crate::files::{self, Digest};
 use crate::headers::Pass;
 use crate::provider::Providers;
@@ -47,6 +48,10 @@ pub struct Plan {
     pub response_headers: Pass,
     /// What the files held that it was made from.
     pub files: Digest,
+    /// Whether browsers are told to come by TLS only.
+    pub hsts: bool,
+    /// Which pages of other origins may call.
+    pub cors: Cors,
     paths: HashMap<Arc<str>, PathAndQuery>,
 }
 
@@ -81,6 +86,8 @@ impl Plan {
                 .with_gateway_names(config.transcoding.grpc_gateway),
             response_headers: Pass::new(&config.headers.response).context("headers.response")?,
             files,
+            hsts: config.listener.public.as_ref().is_some_and(|public| public.hsts),
+            cors: Cors::new(&config.cors).context("[[cors]]")?,
             paths,
         })
     }

@@ -42,6 +42,10 @@ pub struct Public {
     /// Streams at once on one HTTP/2 connection.
     #[serde(default = "outer_streams_max")]
     pub streams_max: u32,
+    /// Whether browsers are told to come by TLS only, to this host and those below it, for two years. They do not forget: on a
+    /// developer's `localhost` it would hold for everything else there too.
+    #[serde(default = "yes")]
+    pub hsts: bool,
 }
 
 /// `[listener.partner]`.
@@ -88,6 +92,9 @@ pub struct Mesh {
     pub streams_max: u32,
 }
 
+const fn yes() -> bool {
+    true
+}
 const fn outer_connections_max() -> usize {
     10_000
 }

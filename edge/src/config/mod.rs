@@ -20,7 +20,7 @@ pub use reload::Reload;
 
 use crate::contract::{DescriptorSet, MethodOverride, ServiceOverride};
 use crate::upstream::UpstreamConfig;
-use crate::{authn, builtin, provider, route, transcode};
+use crate::{authn, builtin, cors, provider, route, transcode};
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -53,6 +53,9 @@ pub struct Config {
     /// Which headers pass.
     #[serde(default)]
     pub headers: Headers,
+    /// Which pages of other origins may call.
+    #[serde(default)]
+    pub cors: Vec<cors::Config>,
     /// The contract.
     pub descriptor_set: Vec<DescriptorSet>,
     /// The last word on a service.

@@ -164,6 +164,19 @@ impl Contract {
         })
     }
 
+    /// The verbs that a path answers to on a listener, as `Allow` lists them; `None` if that is every verb.
+    ///
+    /// # Errors
+    /// As [`Contract::route`], but that no verb is wrong.
+    pub fn verbs_on(&self, listener: Listener, path: &str) -> Result<Option<String>, route::Refusal> {
+        // No rule is for a verb without a name, so what finds one is for all.
+        match self.router.find("", path, &|target| self.is_visible(target, listener)) {
+            Ok(_) => Ok(None),
+            Err(route::Refusal::MethodNotAllowed { allow }) => Ok(Some(allow)),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
     fn is_visible(&self, target: u32, listener: Listener) -> bool {
         self.routes[target as usize].method.policy.visible_on(listener)
     }

@@ -120,6 +120,9 @@ impl From<&relay::Failure> for Error {
             relay::Failure::MessageTooLarge { bytes_max } => {
                 Self::BodyTooLarge { bytes_max: *bytes_max as usize }
             }
+            relay::Failure::Malformed { problem } => {
+                Self::InvalidRequest { violations: vec![Violation::new("", *problem)] }
+            }
             relay::Failure::NotGrpc { http_status } => Self::UpstreamStatus { status: *http_status },
             relay::Failure::MissingStatus => Self::UpstreamBroken { problem: "no grpc-status" },
             relay::Failure::Upstream(StreamError::Open(error)) => error.clone().into(),

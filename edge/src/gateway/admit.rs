@@ -63,6 +63,7 @@ impl Gateway {
             upstream: Arc::clone(upstream),
             received,
             wire: record.wire,
+            extras: record.extras.clone(),
             drain: self.shared.drain.clone(),
             grace: self.shared.grace,
         })

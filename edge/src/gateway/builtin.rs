@@ -4,11 +4,10 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use chassis::call::Caller;
+use http::Method as Verb;
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderValue, Method as Verb};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession as Session;
 use std::sync::Arc;
@@ -18,11 +17,12 @@ use super::{Context, Gateway, options};
 use crate::authn::Authenticated;
 use crate::builtin::{Access, Page};
 use crate::error::Error;
+use crate::extras::Extras;
 use crate::request::{Ended, finish_connection, write_whole};
 use crate::snapshot::Snapshot;
 
 /// What can be done with a page.
-const ALLOW: &str = "GET, HEAD, OPTIONS";
+pub(super) const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 impl Gateway {
     /// Serves a page.
@@ -46,7 +46,7 @@ impl Gateway {
         let known = tags.and_then(|tags| tags.to_str().ok()).is_some_and(|tags| page.is_known(tags));
         finish_connection(session, &self.shared.drain);
         context.record.ended(Code::Ok);
-        let header = Box::new(header(page, known)?);
+        let header = Box::new(header(page, known, &context.record.extras)?);
         Ok(write_whole(session, header, Bytes::clone(&page.body)).await?)
     }
 
@@ -69,8 +69,8 @@ impl Gateway {
     }
 }
 
-fn header(page: &Page, known: bool) -> pingora::Result<ResponseHeader> {
-    let mut header = ResponseHeader::build_no_case(if known { 304 } else { 200 }, Some(8))?;
+fn header(page: &Page, known: bool, extras: &Extras) -> pingora::Result<ResponseHeader> {
+    let mut header = extras.begin(if known { 304 } else { 200 })?;
     header.insert_header(ETAG, &page.etag)?;
     // It changes with a rollout: a cache keeps it and asks whether it still holds.
     let cache = if page.access.is_open() { "no-cache" } else { "private, no-cache" };
@@ -80,10 +80,10 @@ fn header(page: &Page, known: bool) -> pingora::Result<ResponseHeader> {
     }
     header.insert_header(CONTENT_TYPE, page.content_type)?;
     header.insert_header(CONTENT_LENGTH, page.body.len())?;
-    header.insert_header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))?;
     if let Some(policy) = page.content_security_policy {
         header.insert_header(CONTENT_SECURITY_POLICY, policy)?;
-        header.insert_header(REFERRER_POLICY, "no-referrer")?;
+        // A page opened from here, or that opened this one, gets no hold of it.
+        header.insert_header("cross-origin-opener-policy", "same-origin")?;
     }
     Ok(header)
 }

@@ -18,15 +18,18 @@ use std::time::Duration;
 use chassis::drain::{Drain, Guard};
 use chassis::error::Failure as _;
 use chassis::spans::Spans;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method as Verb};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb};
 use pingora::protocols::http::ServerSession as Session;
 use tokio::time::timeout;
 
 pub use limits::{Budget, Shares};
 
 use crate::access_log::AccessLog;
+use crate::contract::Method;
 use crate::error::Error;
+use crate::extras::Extras;
+use crate::grpc_web::Dialect;
 use crate::headers::Wire;
 use crate::listener::connection::Connection;
 use crate::metrics::{InFlight, ListenerMetrics, Metrics};
@@ -121,7 +124,7 @@ impl Gateway {
     pub async fn refuse_unreadable(&self, session: &mut Session) {
         self.metrics.refused(Error::MalformedRequest.reason());
         // Nobody else is told of a client that does not wait for the answer.
-        let _ = refuse::unreadable(session).await;
+        let _ = refuse::unreadable(session, &Extras::unread(self.listener)).await;
     }
 
     fn begin(&self, session: &mut Session) -> Context {
@@ -136,10 +139,8 @@ impl Gateway {
         if let Some(connection) = &context.connection {
             connection.request_begins();
         }
-        // gRPC needs trailers, which HTTP/1 clients do not get here: such a call is looked up as REST and refused as that.
-        if session.is_http2() {
-            context.record.wire = wire(&session.req_header().headers);
-        }
+        let headers = &session.req_header().headers;
+        context.record.wire = wire(headers, session.is_http2(), self.listener);
         // Without it, the watch for a client that leaves would take a pipelined request for a protocol error.
         session.set_pipelining_enabled(true);
         context
@@ -149,6 +150,7 @@ impl Gateway {
         // One for the whole request, however often the configuration is replaced meanwhile.
         let snapshot = &self.shared.snapshot.load_full();
         let header = session.req_header();
+        context.record.extras = Extras::new(self.listener, snapshot, &header.headers);
         limits::check_header(header.raw_path().len(), &header.headers, &snapshot.limits)?;
         if let Err(error) = framing::check(header) {
             session.set_keepalive(None);
@@ -162,10 +164,39 @@ impl Gateway {
         context.seat = Some(self.budget.take()?);
         // A client that reads or writes nothing for this long has gone, whatever TCP thinks.
         session.set_write_timeout(Some(snapshot.limits.body_idle()));
+        if session.req_header().headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+            && let Some(fields) = self.preflight(snapshot, session, &context.record.extras)?
+        {
+            return options::answer_preflight(session, context, &self.shared.drain, fields).await;
+        }
         match context.record.wire {
-            Wire::Grpc => self.serve_grpc(session, context, snapshot).await,
+            Wire::Grpc | Wire::GrpcWeb(_) => self.serve_grpc(session, context, snapshot).await,
             Wire::Rest => self.serve_rest(session, context, snapshot).await,
         }
+    }
+
+    /// What a page of another origin may do at a path, if that is what is asked for. Nobody is authenticated: browsers ask without
+    /// credentials, and learn what anybody may learn from a refused verb.
+    fn preflight(
+        &self,
+        snapshot: &Snapshot,
+        session: &Session,
+        extras: &Extras,
+    ) -> Result<Option<Vec<(HeaderName, HeaderValue)>>, Error> {
+        let header = session.req_header();
+        let Some((grant, wanted)) = extras.cors.preflight(&header.method, &header.headers) else {
+            return Ok(None);
+        };
+        let path = header.uri.path();
+        let is_called = |method: &Arc<Method>| method.policy.visible_on(self.listener);
+        let routed = if snapshot.builtin.page(path).is_some() {
+            Some(builtin::ALLOW.to_owned())
+        } else if snapshot.contract.by_grpc_path(path).is_some_and(is_called) {
+            Some(Verb::POST.to_string())
+        } else {
+            snapshot.contract.verbs_on(self.listener, path)?
+        };
+        Ok(grant.preflight(&header.headers, &wanted, routed.as_deref()))
     }
 
     async fn serve_grpc(
@@ -181,6 +212,10 @@ impl Gateway {
         let method = snapshot.contract.by_grpc_path(header.uri.path());
         let method = method.filter(|method| method.policy.visible_on(self.listener));
         let Some(method) = method else {
+            if context.record.wire != Wire::Grpc {
+                // Reflection is a dialogue, which browsers cannot have.
+                return Err(Error::UnknownMethod.into());
+            }
             let (reflection, path) =
                 snapshot.builtin.reflection(header.uri.path()).ok_or(Error::UnknownMethod)?;
             return Box::pin(self.serve_reflection(session, context, snapshot, reflection, path)).await;
@@ -232,31 +267,42 @@ impl Gateway {
     }
 }
 
-/// gRPC says so in its content type; gRPC-Web is another language and counts as none.
-fn wire(headers: &HeaderMap) -> Wire {
+/// The language of a request, by its content type. gRPC needs trailers, which HTTP/1 clients do not get here: such a call is
+/// looked up as REST and refused as that. gRPC-Web is for those who come from outside; a service has no reason to speak it.
+fn wire(headers: &HeaderMap, http2: bool, listener: Listener) -> Wire {
     let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    match content_type.strip_prefix(b"application/grpc") {
-        Some([] | [b'+' | b';', ..]) => Wire::Grpc,
-        Some(_) | None => Wire::Rest,
+    let Some(rest) = content_type.strip_prefix(b"application/grpc") else { return Wire::Rest };
+    match rest {
+        [] | [b'+' | b';', ..] if http2 => Wire::Grpc,
+        [b'-', ..] if listener != Listener::Mesh => Dialect::of(headers).map_or(Wire::Rest, Wire::GrpcWeb),
+        _ => Wire::Rest,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grpc_web::Form;
 
     #[test]
-    fn only_grpc_itself_is_relayed() {
-        let check = |content_type: &'static str, expect: Wire| {
+    fn a_content_type_names_the_language() {
+        let check = |content_type: &'static str, http2: bool, listener: Listener, expect: Wire| {
             let headers =
                 HeaderMap::from_iter([(CONTENT_TYPE, http::HeaderValue::from_static(content_type))]);
-            assert_eq!(wire(&headers), expect, "{content_type}");
+            assert_eq!(wire(&headers, http2, listener), expect, "{content_type}");
         };
-        check("application/grpc", Wire::Grpc);
-        check("application/grpc+proto", Wire::Grpc);
-        check("application/grpc;charset=utf-8", Wire::Grpc);
-        check("application/grpc-web", Wire::Rest);
-        check("application/json", Wire::Rest);
-        assert_eq!(wire(&HeaderMap::new()), Wire::Rest);
+        let web = |form| Wire::GrpcWeb(Dialect { request: form, answer: form });
+        check("application/grpc", true, Listener::Public, Wire::Grpc);
+        check("application/grpc+proto", true, Listener::Mesh, Wire::Grpc);
+        check("application/grpc;charset=utf-8", true, Listener::Public, Wire::Grpc);
+        check("application/grpc", false, Listener::Public, Wire::Rest);
+        for http2 in [true, false] {
+            check("application/grpc-web", http2, Listener::Public, web(Form::Binary));
+            check("application/grpc-web-text", http2, Listener::Partner, web(Form::Text));
+            check("application/grpc-web", http2, Listener::Mesh, Wire::Rest);
+            check("application/grpc-web+json", http2, Listener::Public, Wire::Rest);
+            check("application/json", http2, Listener::Public, Wire::Rest);
+        }
+        assert_eq!(wire(&HeaderMap::new(), true, Listener::Public), Wire::Rest);
     }
 }

@@ -3,8 +3,7 @@
 
 use bytes::Bytes;
 use chassis::drain::Drain;
-use http::header::{ALLOW, CACHE_CONTROL};
-use pingora::http::ResponseHeader;
+use http::header::{ALLOW, CACHE_CONTROL, HeaderName, HeaderValue};
 use pingora::protocols::http::ServerSession as Session;
 use tonic::Code;
 
@@ -20,9 +19,27 @@ pub(super) async fn answer(
 ) -> Result<(), Ended> {
     finish_connection(session, drain);
     context.record.ended(Code::Ok);
-    let mut header = ResponseHeader::build_no_case(204, Some(2))?;
+    let mut header = context.record.extras.begin(204)?;
     header.insert_header(ALLOW, allow)?;
     // What a path answers to changes with a rollout.
+    header.insert_header(CACHE_CONTROL, "no-store")?;
+    Ok(write_whole(session, Box::new(header), Bytes::new()).await?)
+}
+
+/// Answers the preflight of a page that may call: an OPTIONS of a browser's own, before what the page asked it to send.
+pub(super) async fn answer_preflight(
+    session: &mut Session,
+    context: &mut Context,
+    drain: &Drain,
+    fields: Vec<(HeaderName, HeaderValue)>,
+) -> Result<(), Ended> {
+    finish_connection(session, drain);
+    context.record.ended(Code::Ok);
+    let mut header = context.record.extras.begin(204)?;
+    for (name, value) in fields {
+        header.insert_header(name, value)?;
+    }
+    // Browsers keep it as long as it says itself; nobody else has a use for it.
     header.insert_header(CACHE_CONTROL, "no-store")?;
     Ok(write_whole(session, Box::new(header), Bytes::new()).await?)
 }

@@ -1,11 +1,11 @@
-//! A refusal on the wire: JSON over REST, in the shape that the client prefers, and trailers-only over gRPC, all from the same
-//! value.
+//! A refusal on the wire: JSON over REST, in the shape that the client prefers, and trailers-only over gRPC and gRPC-Web, all
+//! from the same value.
 
 use bytes::Bytes;
 use chassis::drain::Drain;
 use chassis::error::{Failure as _, Kind};
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::ServerSession as Session;
@@ -13,8 +13,9 @@ use tonic::Status;
 
 use crate::accept::error_shape;
 use crate::error::Error;
+use crate::extras::Extras;
 use crate::headers::Wire;
-use crate::request::{Record, finish_connection, write_whole};
+use crate::request::{Record, finish_connection, read_away, write_whole};
 use crate::transcode::ErrorShape;
 
 /// Answers the request of `record` with `error`. Nothing may have been written before.
@@ -36,21 +37,33 @@ pub(super) async fn write(
     finish_connection(session, drain);
     let status = error.status(record.transaction_id());
     match record.wire {
-        Wire::Grpc => write_grpc(session, &status).await,
-        Wire::Rest => write_rest(session, error, &status).await,
+        Wire::Grpc => {
+            let header = ResponseHeader::build_no_case(200, Some(4))?;
+            write_grpc(session, header, &status, HeaderValue::from_static("application/grpc")).await
+        }
+        Wire::GrpcWeb(dialect) => {
+            let header = record.extras.begin(200)?;
+            write_grpc(session, header, &status, dialect.answer.content_type()).await
+        }
+        Wire::Rest => write_rest(session, record, error, &status).await,
     }
 }
 
 /// Answers what cannot be read as a request, so that not even its `Accept` is known. The connection ends with it.
-pub(super) async fn unreadable(session: &mut Session) -> pingora::Result<()> {
+pub(super) async fn unreadable(session: &mut Session, extras: &Extras) -> pingora::Result<()> {
     let error = Error::MalformedRequest;
-    let (header, body) = rest(&error, &error.status(None), ErrorShape::Plain)?;
+    let (header, body) =
+        rest(extras.begin(error.http_status())?, &error, &error.status(None), ErrorShape::Plain)?;
     session.write_error_response(*header, body).await
 }
 
-async fn write_grpc(session: &mut Session, status: &Status) -> pingora::Result<()> {
-    let mut header = ResponseHeader::build_no_case(200, Some(4))?;
-    header.insert_header(CONTENT_TYPE, "application/grpc")?;
+async fn write_grpc(
+    session: &mut Session,
+    mut header: ResponseHeader,
+    status: &Status,
+    content_type: HeaderValue,
+) -> pingora::Result<()> {
+    header.insert_header(CONTENT_TYPE, content_type)?;
     let mut trailers = HeaderMap::with_capacity(4);
     if status.add_header(&mut trailers).is_err() {
         return Err(pingora::Error::explain(
@@ -61,24 +74,41 @@ async fn write_grpc(session: &mut Session, status: &Status) -> pingora::Result<(
     for (name, value) in &trailers {
         header.insert_header(name, value)?;
     }
+    if !session.is_http2() {
+        header.insert_header(CONTENT_LENGTH, 0)?;
+    }
     // The only way to a trailers-only answer: `write_response_header` never ends the stream.
     session.response_duplex_vec(vec![HttpTask::Header(Box::new(header), true)]).await?;
+    read_away(session).await;
     Ok(())
 }
 
-async fn write_rest(session: &mut Session, error: &Error, status: &Status) -> pingora::Result<()> {
-    let (header, body) = rest(error, status, error_shape(&session.req_header().headers))?;
+async fn write_rest(
+    session: &mut Session,
+    record: &Record,
+    error: &Error,
+    status: &Status,
+) -> pingora::Result<()> {
+    let (header, body) = rest(
+        record.extras.begin(error.http_status())?,
+        error,
+        status,
+        error_shape(&session.req_header().headers),
+    )?;
     write_whole(session, header, body).await
 }
 
-fn rest(error: &Error, status: &Status, shape: ErrorShape) -> pingora::Result<(Box<ResponseHeader>, Bytes)> {
+fn rest(
+    mut header: ResponseHeader,
+    error: &Error,
+    status: &Status,
+    shape: ErrorShape,
+) -> pingora::Result<(Box<ResponseHeader>, Bytes)> {
     let mut body = Vec::with_capacity(512);
     shape.put(&error.failed(status), None, &mut body);
-    let mut header = ResponseHeader::build_no_case(error.http_status(), Some(8))?;
     header.insert_header(CONTENT_TYPE, shape.content_type())?;
     header.insert_header(CONTENT_LENGTH, body.len())?;
     header.insert_header(CACHE_CONTROL, "no-store")?;
-    header.insert_header(X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     if let Some((name, value)) = error.header() {
         header.insert_header(name, value)?;
     }

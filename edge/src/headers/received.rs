@@ -62,7 +62,7 @@ pub fn read(
         trace: Trace::of(headers, listener, fresh),
         timeout: timeout::asked(headers, wire)?,
         host: match wire {
-            Wire::Grpc => None,
+            Wire::Grpc | Wire::GrpcWeb(_) => None,
             Wire::Rest => host(headers, authority),
         },
     })

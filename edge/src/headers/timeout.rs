@@ -12,7 +12,7 @@ use super::{GRPC_TIMEOUT, Refusal, SERVER_TIMEOUT, Wire, single};
 pub fn asked(headers: &HeaderMap, wire: Wire) -> Result<Option<Duration>, Refusal> {
     let grpc = read(headers, &GRPC_TIMEOUT, "grpc-timeout", deadline::parse)?;
     let rest = match wire {
-        Wire::Grpc => None,
+        Wire::Grpc | Wire::GrpcWeb(_) => None,
         Wire::Rest => read(headers, &SERVER_TIMEOUT, "x-server-timeout", seconds)?,
     };
     Ok([grpc, rest].into_iter().flatten().min())

@@ -13,6 +13,9 @@ pub enum Failure {
     Idle,
     #[error("a request message is larger than {bytes_max} bytes")]
     MessageTooLarge { bytes_max: u32 },
+    /// A gRPC-Web client's body is not in the form that it names.
+    #[error("the request body is malformed: {problem}")]
+    Malformed { problem: &'static str },
     /// The upstream answered, but not in gRPC.
     #[error("the upstream answered with plain HTTP status {http_status}")]
     NotGrpc { http_status: u16 },
@@ -31,6 +34,7 @@ impl Failure {
             // As for a connection that died in silence; the client may come again.
             Self::Idle => Code::Unavailable,
             Self::MessageTooLarge { .. } => Code::ResourceExhausted,
+            Self::Malformed { .. } => Code::InvalidArgument,
             Self::NotGrpc { http_status } => of_http_status(*http_status),
             Self::MissingStatus => Code::Unknown,
             Self::Upstream(error) => error.grpc_code(),

@@ -45,6 +45,11 @@ impl Messages {
         Ok(())
     }
 
+    /// Whether the stream stands between two messages.
+    pub(super) fn is_whole(&self) -> bool {
+        self.prefix_filled == 0 && self.rest == 0
+    }
+
     pub(super) fn traffic(&self) -> Traffic {
         self.traffic
     }

@@ -5,6 +5,8 @@
 //! The stock proxy of Pingora is not used for gRPC: it awaits the upstream's request window inside the loop that drains the
 //! response, and deadlocks as soon as both sides of a stream are full.
 //!
+//! [`web`] carries the same calls for browsers, whose side of them is an ordinary body.
+//!
 //! Who may call, where to and with which headers is settled before a call comes here. REST is not relayed but transcoded.
 
 mod failure;
@@ -12,6 +14,7 @@ mod messages;
 mod request;
 mod response;
 mod timer;
+pub mod web;
 
 #[cfg(test)]
 mod tests;
@@ -66,6 +69,8 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// Whether the answer had begun. If not, nothing was written downstream, and the caller tells the client of the failure.
     pub response_started: bool,
+    /// Whether an answer that had begun broke off where nothing more could be said: what carries it must not look whole.
+    pub cut: bool,
     /// The `grpc-status` that was sent, by the upstream or for a failure after the answer had begun.
     pub grpc_code: Option<u32>,
     pub request: Traffic,
@@ -186,6 +191,6 @@ impl<A: Answer> Relay<'_, A> {
             Some(_) => EndedBy::Failure,
         };
         let failure = if let End::Failure(failure) = end { Some(failure) } else { None };
-        Outcome { ended_by, failure, response_started, grpc_code, request, response }
+        Outcome { ended_by, failure, response_started, cut: false, grpc_code, request, response }
     }
 }

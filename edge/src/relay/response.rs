@@ -184,7 +184,8 @@ fn send_held(cx: &mut Context<'_>, writer: &mut SendStream<Bytes>, held: &mut By
     }
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+/// Whether an answer is in gRPC.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 

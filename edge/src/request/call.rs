@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::finish_connection;
 use crate::contract::{Idempotency, Method};
 use crate::error::Error;
+use crate::extras::Extras;
 use crate::headers::{self, Received, Wire};
 use crate::snapshot::Snapshot;
 use crate::upstream::{StreamClass, Terms, Upstream, UpstreamStream};
@@ -30,6 +31,7 @@ pub struct Call {
     pub(crate) token: HeaderValue,
     pub(crate) received: Received,
     pub(crate) wire: Wire,
+    pub(crate) extras: Extras,
     pub(crate) drain: Drain,
     /// How long after the stop the call may go on.
     pub(crate) grace: Duration,

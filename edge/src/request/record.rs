@@ -15,6 +15,7 @@ use tonic::Code;
 use crate::access_log::{AccessLog, Entry};
 use crate::contract::Method;
 use crate::error::Error;
+use crate::extras::Extras;
 use crate::headers::{Received, Trace, Wire};
 use crate::metrics::ListenerMetrics;
 use crate::policy::Listener;
@@ -26,6 +27,8 @@ pub struct Record {
     pub started: Instant,
     /// The language it speaks.
     pub wire: Wire,
+    /// What its answer carries besides what it says.
+    pub extras: Extras,
     /// What it calls.
     pub method: Option<Arc<Method>>,
     /// The path template it matched.
@@ -49,6 +52,7 @@ impl Record {
         Self {
             started: Instant::now(),
             wire: Wire::Rest,
+            extras: Extras::default(),
             method: None,
             template: None,
             caller: None,
@@ -133,6 +137,7 @@ impl Record {
             listener: listener.as_str(),
             protocol: match self.wire {
                 Wire::Grpc => "grpc",
+                Wire::GrpcWeb(_) => "grpc-web",
                 Wire::Rest => "rest",
             },
             http_version: if session.is_http2() { "h2" } else { "h1" },

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis::drain::Drain;
+use http::header::EXPECT;
 use http::{Method as Verb, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
@@ -20,6 +21,16 @@ pub(crate) fn finish_connection(session: &mut Session, drain: &Drain) {
     if drain.is_stopping() {
         session.set_keepalive(None);
     }
+}
+
+/// Asks for a body that waits to be asked for (RFC 9110 section 10.1.1). HTTP/2 has its windows for that.
+pub(crate) async fn ask_for_body(session: &mut Session) -> pingora::Result<()> {
+    let expect = session.req_header().headers.get(EXPECT);
+    let waits = expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if waits && !session.is_http2() {
+        session.write_continue_response().await?;
+    }
+    Ok(())
 }
 
 /// Writes a whole answer. No body goes with HEAD, 204 or 304.
@@ -42,7 +53,7 @@ pub(crate) async fn write_whole(
 
 /// Reads away what a client still sends of a body that was answered before its end. A connection of HTTP/1 that is closed on unread
 /// bytes is reset, and the reset may overtake the answer; HTTP/2 resets the one stream behind it.
-async fn read_away(session: &mut Session) {
+pub(crate) async fn read_away(session: &mut Session) {
     if session.is_http2() || session.is_body_done() {
         return;
     }

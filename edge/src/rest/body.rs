@@ -9,14 +9,14 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use chassis::error::Violation;
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use pingora::protocols::http::ServerSession as Session;
 use pingora::{Error as PingoraError, ErrorType};
 use tokio::time::timeout;
 
 use crate::coding::{Coding, DecodeError, Decoder};
 use crate::error::Error;
-use crate::request::Ended;
+use crate::request::{Ended, ask_for_body};
 
 /// What is decoded at a time: a few bytes of a bomb are gigabytes, of which no more than this exist at once.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
@@ -173,12 +173,7 @@ async fn begin(session: &mut Session, bytes_max: u64) -> Result<bool, Ended> {
     if announced.is_some_and(|bytes| bytes > bytes_max) {
         return Err(too_large(bytes_max).into());
     }
-    // RFC 9110 section 10.1.1: the client holds the body back until it is told to go on. HTTP/2 has its windows for that.
-    let waits =
-        headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    if waits && !session.is_http2() {
-        session.write_continue_response().await?;
-    }
+    ask_for_body(session).await?;
     Ok(true)
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, RETRY_AFTER, VARY,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, Method as Verb, StatusCode};
 use pingora::http::ResponseHeader;
@@ -19,6 +19,8 @@ use crate::headers;
 use crate::request::{Call, Record, write_whole};
 use crate::transcode::{http_status_of, retry_after};
 
+const NO_STORE: &str = "no-store";
+
 /// The header of a success, without its length: what every answer carries, and what the upstream may add.
 pub(super) fn success(
     status: u16,
@@ -26,14 +28,18 @@ pub(super) fn success(
     upstream: &HeaderMap,
     call: &Call,
 ) -> pingora::Result<Box<ResponseHeader>> {
-    let mut header = ResponseHeader::build_no_case(status, Some(8))?;
+    let mut header = call.extras.begin(status)?;
     header.insert_header(CONTENT_TYPE, content_type)?;
     // An answer to one principal is no business of a cache on the way.
-    header.insert_header(CACHE_CONTROL, "no-store")?;
+    header.insert_header(CACHE_CONTROL, NO_STORE)?;
     for (name, value) in &headers::downstream_rest(upstream, &call.snapshot.response_headers) {
-        header.append_header(name, value)?;
+        if name == CACHE_CONTROL {
+            // Let through by the configuration, so the service's to say.
+            header.insert_header(name, value)?;
+        } else {
+            header.append_header(name, value)?;
+        }
     }
-    header.insert_header(X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     Ok(Box::new(header))
 }
 
@@ -47,7 +53,7 @@ pub(super) fn bytes(
 ) -> pingora::Result<Box<ResponseHeader>> {
     let content_type = if content_type.is_empty() { "application/octet-stream" } else { content_type };
     let mut header = success(status, content_type, upstream, call)?;
-    header.insert_header(CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox")?;
+    header.insert_header(CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox; frame-ancestors 'none'")?;
     // Followed as a link, they are saved and not shown.
     header.insert_header(CONTENT_DISPOSITION, "attachment")?;
     Ok(header)
@@ -63,7 +69,16 @@ pub(super) fn add_options(
         header.insert_header(LOCATION, location)?;
     }
     if let Some(etag) = target.binding.etag(message) {
-        header.insert_header(ETAG, etag)?;
+        add_etag(header, &etag)?;
+    }
+    Ok(())
+}
+
+/// Adds the version of what is answered. Whoever asked may keep it, to ask with its tag whether it still holds.
+pub(super) fn add_etag(header: &mut ResponseHeader, etag: &str) -> pingora::Result<()> {
+    header.insert_header(ETAG, etag)?;
+    if header.headers.get(CACHE_CONTROL).is_some_and(|cache| cache == NO_STORE) {
+        header.insert_header(CACHE_CONTROL, "private, no-cache")?;
     }
     Ok(())
 }
@@ -138,10 +153,9 @@ pub(super) async fn write_failure(
     let mut body = Vec::with_capacity(256);
     let shape = error_shape(&session.req_header().headers);
     shape.put(&status.failed(), Some(target.binding.types()), &mut body);
-    let mut header = ResponseHeader::build_no_case(http_status, Some(6))?;
+    let mut header = call.extras.begin(http_status)?;
     header.insert_header(CONTENT_TYPE, shape.content_type())?;
     header.insert_header(CACHE_CONTROL, "no-store")?;
-    header.insert_header(X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     if status.code == Code::Unauthenticated {
         // The edge has found the token good: what the service minds is not the edge's to guess.
         header.insert_header(WWW_AUTHENTICATE, "Bearer")?;

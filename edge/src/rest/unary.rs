@@ -3,7 +3,6 @@
 use std::pin::pin;
 
 use bytes::Bytes;
-use http::header::ETAG;
 use pingora::protocols::http::ServerSession as Session;
 use tokio::time::timeout_at;
 use tonic::Code;
@@ -114,7 +113,7 @@ pub(super) async fn write(
     if let Some(etag) = reply::known(session, target, &message) {
         record.ended(Code::Ok);
         let mut header = reply::success(304, "", &answer.headers, call)?;
-        header.insert_header(ETAG, etag)?;
+        reply::add_etag(&mut header, &etag)?;
         return Ok(reply::write(session, call, header, Bytes::new()).await?);
     }
     let (header, body) = if binding.response_is_http_body() {

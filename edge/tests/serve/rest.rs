@@ -25,7 +25,8 @@ async fn one_answer(rest: &Rest) {
     let reply = rest.get("/v1/notes/n-7").await;
     assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
     assert_eq!(reply.header("content-type"), "application/json");
-    assert_eq!(reply.header("cache-control"), "no-store");
+    assert_eq!(reply.header("cache-control"), "private, no-cache", "it has a version to ask for");
+    assert_eq!(rest.get("/v1/whoami").await.header("cache-control"), "no-store");
     assert_eq!(reply.header("x-content-type-options"), "nosniff");
     assert_eq!(reply.json(), json!({"noteId": "n-7", "text": "a note", "size": "9223372036854775807"}));
 
@@ -114,7 +115,10 @@ async fn bytes_up_and_down(rest: &Rest) {
     assert_eq!((reply.status, reply.header("content-type")), (StatusCode::OK, "text/plain"));
     // What a customer has uploaded is never run by whoever opens it: neither as what it was not declared to be, nor as a page.
     assert_eq!(reply.header("x-content-type-options"), "nosniff");
-    assert_eq!(reply.header("content-security-policy"), "default-src 'none'; sandbox");
+    assert_eq!(
+        reply.header("content-security-policy"),
+        "default-src 'none'; sandbox; frame-ancestors 'none'"
+    );
     assert_eq!(reply.header("content-disposition"), "attachment");
     assert_eq!(reply.body.unwrap().len(), 1_000_000);
     assert_eq!(rest.get("/v1/files/missing").await.status, StatusCode::NOT_FOUND);
