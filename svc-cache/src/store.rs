@@ -2,6 +2,7 @@
 //! stand in the `.lua` files beside this one. This module calls them, bounds how long that may take, and tells apart what
 //! Redis refuses from Redis being away.
 mod connection;
+mod rate;
 
 pub use connection::Monitor;
 
@@ -78,6 +79,7 @@ struct Scripts {
     acquire: Script,
     delete: Script,
     invalidate: Script,
+    take: Script,
 }
 
 impl Scripts {
@@ -89,6 +91,7 @@ impl Scripts {
             acquire: script(include_str!("store/acquire.lua")),
             delete: script(include_str!("store/delete.lua")),
             invalidate: script(include_str!("store/invalidate.lua")),
+            take: Script::new(include_str!("store/take.lua")),
         }
     }
 }

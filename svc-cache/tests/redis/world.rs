@@ -58,7 +58,7 @@ impl Redis {
         command.args(["--tls-ca-cert-file".to_owned(), path("ca.pem"), "--dir".to_owned(), path("")]);
         command.args(["--user", "default", "off", "--user", "causeway", "on", &format!(">{password}")]);
         command.args(["~cache:*", "-@all", "+@hash", "+@sortedset", "+@keyspace", "+@scripting"]);
-        command.args(["+@connection", "+time", "-@dangerous"]);
+        command.args(["+@connection", "+get", "+set", "+time", "-@dangerous"]);
         self.process = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     }
 
