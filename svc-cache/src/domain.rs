@@ -1,13 +1,15 @@
 //! The words of the cache, as types that cannot be wrong: a namespace, a key, a value, tags, how long something is kept; and
-//! of what the edges share, buckets. Pure: what an invalidation does to an entry and a take to a bucket is
+//! of what the edges share, buckets and revoked tokens. Pure: what an invalidation does to an entry and a take to a bucket is
 //! decided inside Redis, by the scripts beside `store`.
 mod bucket;
 mod lifetime;
 mod name;
+mod revocation;
 
 pub use bucket::{BucketKey, BucketLimit, TAKES_MAX, Take, Taken};
 pub use lifetime::{EntryLifetime, LeaseLifetime};
 pub use name::{Key, LeaseId, Namespace, Tag, Tags};
+pub use revocation::Revocation;
 
 use bytes::Bytes;
 

@@ -5,7 +5,8 @@
 //! leases that an invalidation breaks, in one atomic script. Only the loss of acknowledged writes by Redis itself (a failover
 //! to a replica that lags) can bring an old value back, and then for no longer than its time to live.
 //!
-//! For the edges it keeps what they share: the buckets of rate limits.
+//! For the edges it keeps what they share: the buckets of rate limits, and the tokens that are no longer believed. A revocation is
+//! told to every edge that watches any replica, and is forgotten when the token has expired.
 //!
 //! Read `domain` for the words, `store/*.lua` for the rules, then `store` and `rpc`.
 pub mod config;
@@ -18,11 +19,13 @@ pub mod store;
 use anyhow::Context as _;
 use proto::cache::v1::cache_service_server::CacheServiceServer;
 use proto::edge::v1::rate_limit_service_server::RateLimitServiceServer;
+use proto::edge::v1::revocation_service_server::RevocationServiceServer;
 
 /// The service, as the chassis runs it.
 pub struct Cache {
     cache: rpc::CacheRpc,
     rate_limits: rpc::RateLimitRpc,
+    revocations: rpc::RevocationRpc,
 }
 
 impl chassis::run::Service for Cache {
@@ -44,12 +47,14 @@ impl chassis::run::Service for Cache {
         });
         Ok(Self {
             cache: rpc::CacheRpc::new(store.clone(), &start.metrics),
-            rate_limits: rpc::RateLimitRpc::new(store, &start.metrics),
+            rate_limits: rpc::RateLimitRpc::new(store.clone(), &start.metrics),
+            revocations: rpc::RevocationRpc::new(store, start.drain, rpc::Pace::default()),
         })
     }
 
     fn routes(&self) -> tonic::service::Routes {
         tonic::service::Routes::new(CacheServiceServer::new(self.cache.clone()))
             .add_service(RateLimitServiceServer::new(self.rate_limits.clone()))
+            .add_service(RevocationServiceServer::new(self.revocations.clone()))
     }
 }

@@ -1,9 +1,11 @@
 //! `cache.v1.CacheService`: decode, ask the store, encode. The namespace is the workload that called, which the edge took from
-//! its certificate; no field of a request can name another. What the edges share is beside it: `rate_limit`.
+//! its certificate; no field of a request can name another. What the edges share is beside it: `rate_limit`, `revocation`.
 mod convert;
 mod rate_limit;
+mod revocation;
 
 pub use rate_limit::RateLimitRpc;
+pub use revocation::{Pace, RevocationRpc};
 
 use proto::cache::v1 as pb;
 use proto::cache::v1::cache_service_server::CacheService;

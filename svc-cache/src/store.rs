@@ -3,8 +3,10 @@
 //! Redis refuses from Redis being away.
 mod connection;
 mod rate;
+mod revocations;
 
 pub use connection::Monitor;
+pub use revocations::Changes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +82,8 @@ struct Scripts {
     delete: Script,
     invalidate: Script,
     take: Script,
+    revoke: Script,
+    follow: Script,
 }
 
 impl Scripts {
@@ -92,6 +96,8 @@ impl Scripts {
             delete: script(include_str!("store/delete.lua")),
             invalidate: script(include_str!("store/invalidate.lua")),
             take: Script::new(include_str!("store/take.lua")),
+            revoke: Script::new(include_str!("store/revoke.lua")),
+            follow: Script::new(include_str!("store/follow.lua")),
         }
     }
 }
