@@ -25,6 +25,7 @@ use chassis::metrics::Metrics;
 use http::{HeaderMap, HeaderValue};
 
 use crate::policy::Listener;
+use crate::rate::Who;
 use tokens::Tokens;
 
 pub use config::{Config, ConfigError};
@@ -46,6 +47,8 @@ pub struct Authenticator {
 #[derive(Clone, Debug)]
 pub struct Authenticated {
     pub caller: Arc<Caller>,
+    /// Whose bucket its requests are counted in.
+    pub who: Who,
     /// The caller as the value of `causeway-caller`.
     pub stamp: HeaderValue,
     /// From when the credentials are no longer good; none for nobody, who has none.
@@ -141,7 +144,7 @@ impl Authenticated {
     fn new(caller: Caller, expires_at: Option<SystemTime>) -> Result<Self, Refusal> {
         // A caller is base64 on the wire; failing to write one is not a thing that names from tokens can bring about.
         let stamp = caller.to_header().ok_or(Refusal::CallerMalformed)?;
-        Ok(Self { caller: Arc::new(caller), stamp, expires_at })
+        Ok(Self { who: Who::of(&caller), caller: Arc::new(caller), stamp, expires_at })
     }
 
     /// How long the credentials are still good.

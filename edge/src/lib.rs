@@ -2,8 +2,8 @@
 //! options of `edge.v1`; it knows no service by name. Adding an RPC changes the contract and one service, never this crate.
 //!
 //! Reading order: [`run`] is its life; [`config`] and [`snapshot`] what it is told; [`listener`] takes connections in and
-//! [`gateway`] is the path of a [`request`]: [`route`] and [`contract`] find the method, [`authn`] says who asks, [`authz`]
-//! whether they may, [`headers`] what the upstream hears of it; then [`relay`] carries gRPC and [`rest`] carries REST, which
+//! [`gateway`] is the path of a [`request`]: [`route`] and [`contract`] find the method, [`authn`] says who asks, [`rate`] how
+//! often, [`authz`] whether they may, [`headers`] what the upstream hears of it; then [`relay`] carries gRPC and [`rest`] carries REST, which
 //! [`transcode`] turns into gRPC and back, in whatever [`coding`] its bodies come and whatever form the client will [`accept`];
 //! [`upstream`] is the way on; [`builtin`] is
 //! what the edge answers itself, and a [`provider`] a service it asks something for itself. [`error`] holds every refusal.
@@ -32,6 +32,7 @@ pub mod listener;
 pub mod metrics;
 pub mod policy;
 pub mod provider;
+pub mod rate;
 pub mod relay;
 pub mod request;
 pub mod rest;

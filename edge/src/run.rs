@@ -24,6 +24,8 @@ use crate::gateway::{Budget, Gateway, Shared, Shares};
 use crate::listener::{Admission, Front, LINGER};
 use crate::metrics::Metrics;
 use crate::policy::Listener;
+use crate::provider::Providers;
+use crate::rate::{self, Limiter};
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstreams;
 use crate::{admin, check};
@@ -110,6 +112,15 @@ impl Edge {
         } else {
             (AccessLog::off(), None)
         };
+        let upstreams =
+            Upstreams::start(&config.upstream, Some(&identity), &process.drain, &process.metrics)?;
+        let providers = Providers::new(&config.providers, &upstreams)?;
+        let limiter = Limiter::new(&config.rate_limits, providers.rate_limit.is_some(), &process.metrics);
+        if let Some(provider) = providers.rate_limit {
+            let reporter = rate::Reporter::new(Arc::clone(&limiter), &config.rate_limits, provider);
+            let reporter = reporter.context("[rate_limits]")?;
+            process.drain.spawn("rate limits", reporter.run(process.drain.clone()));
+        }
         let shared = Arc::new(Shared {
             snapshot: Arc::new(snapshot),
             authenticator: Authenticator::start(
@@ -120,7 +131,8 @@ impl Edge {
             )
             .await
             .context("[authn]")?,
-            upstreams: Upstreams::start(&config.upstream, Some(&identity), &process.drain, &process.metrics)?,
+            limiter,
+            upstreams,
             access_log,
             metrics,
             spans: process.spans.clone(),

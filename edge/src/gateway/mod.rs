@@ -32,6 +32,7 @@ use crate::headers::Wire;
 use crate::listener::connection::Connection;
 use crate::metrics::{InFlight, ListenerMetrics, Metrics};
 use crate::policy::Listener;
+use crate::rate::Limiter;
 use crate::request::{Ended, Record};
 use crate::rest;
 use crate::route::Refusal;
@@ -47,6 +48,8 @@ pub struct Shared {
     pub snapshot: Arc<Snapshot>,
     /// Who asks.
     pub authenticator: Authenticator,
+    /// How often they may.
+    pub limiter: Arc<Limiter>,
     /// Where it goes.
     pub upstreams: Upstreams,
     /// What is kept of it.

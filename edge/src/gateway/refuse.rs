@@ -14,6 +14,7 @@ use tonic::Status;
 use crate::accept::error_shape;
 use crate::error::Error;
 use crate::headers::Wire;
+use crate::rate;
 use crate::request::{Record, finish_connection, write_whole};
 use crate::transcode::ErrorShape;
 
@@ -36,8 +37,8 @@ pub(super) async fn write(
     finish_connection(session, drain);
     let status = error.status(record.transaction_id());
     match record.wire {
-        Wire::Grpc => write_grpc(session, &status).await,
-        Wire::Rest => write_rest(session, error, &status).await,
+        Wire::Grpc => write_grpc(session, record, &status).await,
+        Wire::Rest => write_rest(session, record, error, &status).await,
     }
 }
 
@@ -48,7 +49,7 @@ pub(super) async fn unreadable(session: &mut Session) -> pingora::Result<()> {
     session.write_error_response(*header, body).await
 }
 
-async fn write_grpc(session: &mut Session, status: &Status) -> pingora::Result<()> {
+async fn write_grpc(session: &mut Session, record: &Record, status: &Status) -> pingora::Result<()> {
     let mut header = ResponseHeader::build_no_case(200, Some(4))?;
     header.insert_header(CONTENT_TYPE, "application/grpc")?;
     let mut trailers = HeaderMap::with_capacity(4);
@@ -61,14 +62,26 @@ async fn write_grpc(session: &mut Session, status: &Status) -> pingora::Result<(
     for (name, value) in &trailers {
         header.insert_header(name, value)?;
     }
+    put_standing(&mut header, record)?;
     // The only way to a trailers-only answer: `write_response_header` never ends the stream.
     session.response_duplex_vec(vec![HttpTask::Header(Box::new(header), true)]).await?;
     Ok(())
 }
 
-async fn write_rest(session: &mut Session, error: &Error, status: &Status) -> pingora::Result<()> {
-    let (header, body) = rest(error, status, error_shape(&session.req_header().headers))?;
+async fn write_rest(
+    session: &mut Session,
+    record: &Record,
+    error: &Error,
+    status: &Status,
+) -> pingora::Result<()> {
+    let (mut header, body) = rest(error, status, error_shape(&session.req_header().headers))?;
+    put_standing(&mut header, record)?;
     write_whole(session, header, body).await
+}
+
+/// Says how the caller stands with its rate limit, if the request was counted before it was refused.
+fn put_standing(header: &mut ResponseHeader, record: &Record) -> pingora::Result<()> {
+    rate::put_fields(record.standing.as_ref(), |name, value| header.insert_header(name, value))
 }
 
 fn rest(error: &Error, status: &Status, shape: ErrorShape) -> pingora::Result<(Box<ResponseHeader>, Bytes)> {

@@ -13,6 +13,7 @@ use super::finish_connection;
 use crate::contract::Method;
 use crate::error::Error;
 use crate::headers::{self, Received, Wire};
+use crate::rate::Standing;
 use crate::snapshot::Snapshot;
 use crate::upstream::{StreamClass, Upstream, UpstreamStream};
 
@@ -29,6 +30,8 @@ pub struct Call {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) caller: HeaderValue,
     pub(crate) received: Received,
+    /// How the caller stands with its bucket.
+    pub(crate) standing: Option<Standing>,
     pub(crate) wire: Wire,
     pub(crate) drain: Drain,
     /// How long after the stop the call may go on.

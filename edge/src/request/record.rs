@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::headers::{Received, Trace, Wire};
 use crate::metrics::ListenerMetrics;
 use crate::policy::Listener;
+use crate::rate::Standing;
 
 /// See the module.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Record {
     pub template: Option<Arc<str>>,
     /// Who asks.
     pub caller: Option<Arc<Caller>>,
+    /// How they stand with the bucket it was counted in.
+    pub standing: Option<Standing>,
     trace: Option<Trace>,
     transaction_id: Option<HeaderValue>,
     upstream_began: Option<Instant>,
@@ -52,6 +55,7 @@ impl Record {
             method: None,
             template: None,
             caller: None,
+            standing: None,
             trace: None,
             transaction_id: None,
             upstream_began: None,

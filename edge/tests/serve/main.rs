@@ -2,6 +2,8 @@
 //! real service of the chassis; nothing is mocked.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its fixtures too")]
 
+#[path = "../shared/buckets.rs"]
+mod buckets;
 mod builtin;
 #[path = "../shared/cases.rs"]
 mod cases;
@@ -14,6 +16,7 @@ mod events;
 mod grpc;
 mod messages;
 mod negotiation;
+mod rate;
 mod reflection;
 mod refusals;
 mod rest;
