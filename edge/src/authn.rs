@@ -27,6 +27,7 @@ use chassis::transaction_token::{Signer, TokenError};
 use http::{HeaderMap, HeaderValue};
 
 use crate::policy::Listener;
+use crate::rate::Who;
 use mesh::Mesh;
 use stamp::Stamps;
 use tokens::Tokens;
@@ -50,6 +51,8 @@ pub struct Authenticator {
 #[derive(Clone, Debug)]
 pub struct Authenticated {
     pub caller: Arc<Caller>,
+    /// Whose bucket its requests are counted in.
+    pub who: Who,
     stamps: Arc<Stamps>,
     /// From when the credentials are no longer good; none for nobody, who has none.
     pub expires_at: Option<SystemTime>,
@@ -161,7 +164,8 @@ impl Authenticator {
 
 impl Authenticated {
     pub(crate) fn new(signer: &Signer, caller: Arc<Caller>, expires_at: Option<SystemTime>) -> Self {
-        Self { stamps: Stamps::new(signer, Arc::clone(&caller), expires_at), caller, expires_at }
+        let stamps = Stamps::new(signer, Arc::clone(&caller), expires_at);
+        Self { who: Who::of(&caller), caller, stamps, expires_at }
     }
 
     /// The transaction token that tells the workload `audience` who calls.

@@ -9,8 +9,8 @@ use chassis::transaction_token::TokenError;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::relay;
 use crate::transcode::{Failed, http_status_of};
+use crate::{rate, relay};
 
 mod from;
 
@@ -71,6 +71,8 @@ pub enum Error {
     HopsExceeded { hops_max: u32 },
     #[error("too many requests are in flight")]
     TooManyInFlight { listener: &'static str },
+    #[error("too many requests of the class {} in too short a time", refusal.class)]
+    RateLimited { refusal: rate::Refusal },
     #[error("the service is not available")]
     UpstreamUnavailable {
         #[source]
@@ -132,6 +134,9 @@ impl Failure for Error {
             Self::HopsExceeded { hops_max } => vec![("hops_max", hops_max.to_string())],
             Self::TooManyInFlight { listener } => vec![("limit", format!("in_flight:{listener}"))],
             Self::UpstreamBusy { limit, .. } => vec![("limit", (*limit).to_owned())],
+            Self::RateLimited { refusal } => {
+                vec![("limit", quota_name(refusal)), ("scope", refusal.scope.to_owned())]
+            }
             Self::UpstreamStatus { status } => vec![("http_status", status.to_string())],
             Self::UnknownPath
             | Self::UnknownMethod
@@ -164,10 +169,20 @@ impl Failure for Error {
         if let Self::TooManyInFlight { listener } = self {
             return vec![Violation::new(format!("in_flight:{listener}"), "the listener is at its bound")];
         }
+        if let Self::RateLimited { refusal } = self {
+            let what = match refusal.scope {
+                "shared" => "used up, by all edges together",
+                _ => "used up",
+            };
+            return vec![Violation::new(quota_name(refusal), what)];
+        }
         Vec::new()
     }
 
     fn retry_after(&self) -> Option<Duration> {
+        if let Self::RateLimited { refusal } = self {
+            return Some(refusal.retry_after);
+        }
         // One second: a shed request or a lost upstream is worth another try soon, and HTTP's Retry-After counts in seconds.
         let passes = matches!(
             self,
@@ -178,6 +193,11 @@ impl Failure for Error {
         );
         passes.then_some(Duration::from_secs(1))
     }
+}
+
+/// Which quota refused: "rate:money:subject".
+fn quota_name(refusal: &rate::Refusal) -> String {
+    format!("rate:{}:{}", refusal.class, refusal.principal)
 }
 
 /// What a variant is called and how it is told.
@@ -241,6 +261,7 @@ impl Error {
             Self::PrincipalNotAdmitted { .. } => Row::of(Kind::Forbidden, "PRINCIPAL_NOT_ADMITTED"),
             Self::HopsExceeded { .. } => Row::of(Kind::Precondition, "HOPS_EXCEEDED"),
             Self::TooManyInFlight { .. } => Row::of(Kind::Exhausted, "TOO_MANY_IN_FLIGHT"),
+            Self::RateLimited { .. } => Row::of(Kind::Exhausted, "RATE_LIMITED"),
             Self::UpstreamUnavailable { .. } => Row::of(Kind::Unavailable, "UPSTREAM_UNAVAILABLE"),
             Self::UpstreamBusy { .. } => Row::of(Kind::Unavailable, "UPSTREAM_BUSY"),
             Self::UpstreamReset { code, .. } => {
@@ -300,7 +321,7 @@ impl Error {
             return Some((http::header::WWW_AUTHENTICATE, challenge));
         }
         let after = self.retry_after()?;
-        Some((http::header::RETRY_AFTER, after.as_secs().max(1).to_string()))
+        Some((http::header::RETRY_AFTER, after.as_secs_f64().ceil().max(1.0).to_string()))
     }
 
     /// RFC 6750 section 3: no error code when no token came, and never the reason inside.

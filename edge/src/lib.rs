@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`run`] is its life; [`config`] and [`snapshot`] what it is told, [`reload`] what it is
 //! told anew; [`listener`] takes connections in and
-//! [`gateway`] is the path of a [`request`]: [`route`] and [`contract`] find the method, [`authn`] says who asks, [`authz`]
+//! [`gateway`] is the path of a [`request`]: [`route`] and [`contract`] find the method, [`authn`] says who asks, [`rate`] how often, [`authz`]
 //! whether they may, [`headers`] what the upstream hears of it; then [`relay`] carries gRPC and [`grpc_web`], and [`rest`] carries REST, which
 //! [`transcode`] turns into gRPC and back, in whatever [`coding`] its bodies come and whatever form the client will [`accept`];
 //! [`upstream`] is the way on; [`builtin`] is
@@ -38,6 +38,7 @@ pub mod listener;
 pub mod metrics;
 pub mod policy;
 pub mod provider;
+pub mod rate;
 pub mod relay;
 pub mod reload;
 pub mod request;

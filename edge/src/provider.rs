@@ -26,6 +26,7 @@ use tower::Service;
 use crate::authn::Authenticated;
 use crate::error::Error;
 use crate::headers::{GRPC_TIMEOUT, HOPS, TRACEPARENT, TRANSACTION_ID, TXN_TOKEN};
+use crate::snapshot::Current;
 use crate::upstream::{StreamClass, Terms, Upstream, UpstreamStream, Upstreams};
 
 /// The edge's own workload, as services hear of it.
@@ -165,6 +166,47 @@ impl Service<Request<Body>> for Provider {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let provider = self.clone();
         Box::pin(async move { provider.send(request).await.map_err(chassis::Failure::into_status) })
+    }
+}
+
+/// The provider of the configuration in force, whichever that is when a call is made: for whoever outlives a configuration.
+#[derive(Clone)]
+pub struct Following {
+    current: Current,
+    pick: fn(&Providers) -> Option<&Provider>,
+}
+
+impl Following {
+    /// Follows what `pick` chooses.
+    #[must_use]
+    pub fn new(current: &Current, pick: fn(&Providers) -> Option<&Provider>) -> Self {
+        Self { current: Arc::clone(current), pick }
+    }
+
+    /// The one of this moment.
+    #[must_use]
+    pub fn provider(&self) -> Option<Provider> {
+        (self.pick)(&self.current.load().providers).cloned()
+    }
+}
+
+impl Service<Request<Body>> for Following {
+    type Response = Response<Answer>;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Response<Answer>, Status>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        match self.provider() {
+            Some(mut provider) => provider.call(request),
+            None => {
+                let absent = Error::Internal { problem: "a provider that is not configured was asked" };
+                Box::pin(std::future::ready(Err(chassis::Failure::into_status(absent))))
+            }
+        }
     }
 }
 

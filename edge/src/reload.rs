@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use crate::admin::Pages;
 use crate::config::Config;
 use crate::files::{self, Digest};
+use crate::rate::Limiter;
 use crate::snapshot::{Current, Ground, Plan, Snapshot};
 
 /// Replaces the snapshot in force.
@@ -26,6 +27,7 @@ pub struct Reloader {
     /// What is in force.
     config: Config,
     current: Current,
+    limiter: Arc<Limiter>,
     ground: Ground,
     pages: Pages,
     numbers: Numbers,
@@ -51,12 +53,18 @@ impl Reloader {
     ///
     /// # Errors
     /// When the signal cannot be watched.
-    pub fn new(config: &Config, current: Current, ground: Ground, pages: Pages) -> anyhow::Result<Self> {
+    pub fn new(
+        config: &Config,
+        current: Current,
+        limiter: Arc<Limiter>,
+        ground: Ground,
+        pages: Pages,
+    ) -> anyhow::Result<Self> {
         let hangup = signal(SignalKind::hangup()).context("cannot watch SIGHUP")?;
         let numbers = Numbers::register(ground.metrics());
         numbers.in_force(&current.load());
         let read = current.load().files;
-        Ok(Self { config: config.clone(), current, ground, pages, numbers, hangup, read })
+        Ok(Self { config: config.clone(), current, limiter, ground, pages, numbers, hangup, read })
     }
 
     /// Replaces the configuration whenever there is reason to, until the drain begins.
@@ -129,6 +137,7 @@ impl Reloader {
         let new = old.next(plan, &config, &self.ground).await?;
         let new = Arc::new(new);
         self.current.store(Arc::clone(&new));
+        self.limiter.adopt(&config.rate_limits);
         self.pages.replaced(config.clone(), &new, new.generation, new.since);
         self.numbers.in_force(&new);
         new.forget(&old);

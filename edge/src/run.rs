@@ -28,6 +28,8 @@ use crate::gateway::{Budget, Gateway, Shared, Shares};
 use crate::listener::{Admission, Front, LINGER};
 use crate::metrics::Metrics;
 use crate::policy::Listener;
+use crate::provider::Following;
+use crate::rate::{self, Limiter};
 use crate::reload::Reloader;
 use crate::snapshot::{Ground, Plan, Snapshot};
 
@@ -120,9 +122,18 @@ impl Edge {
         };
         let ground = Ground::new(identity.clone(), signer, process.drain.clone(), process.metrics.clone());
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::start(plan, config, &ground).await?));
-        let reloader = Reloader::new(config, Arc::clone(&snapshot), ground, pages)?;
+        let counted_together = config.providers.rate_limit.is_some();
+        let limiter = Limiter::new(&config.rate_limits, counted_together, &process.metrics);
+        if counted_together {
+            let provider = Following::new(&snapshot, |providers| providers.rate_limit.as_ref());
+            let reporter = rate::Reporter::new(Arc::clone(&limiter), &config.rate_limits, provider);
+            let reporter = reporter.context("[rate_limits]")?;
+            process.drain.spawn("rate limits", reporter.run(process.drain.clone()));
+        }
+        let reloader = Reloader::new(config, Arc::clone(&snapshot), Arc::clone(&limiter), ground, pages)?;
         let shared = Arc::new(Shared {
             snapshot,
+            limiter,
             access_log,
             metrics,
             spans: process.spans.clone(),

@@ -24,7 +24,8 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
     /// `rediss://<acl user>@<host>:<port>/<database>`, without a password. The user needs no more than
-    /// `~cache:* -@all +@hash +@sortedset +@keyspace +@scripting +@connection +time -@dangerous`.
+    /// `~cache:* -@all +@hash +@sortedset +@keyspace +@scripting +@connection +get +set +time -@dangerous`. If Redis may evict,
+    /// then only what is volatile (`maxmemory-policy volatile-ttl`): revoked tokens are not, and must not be forgotten.
     pub url: String,
     /// The password of the ACL user; read again whenever the connection is made anew, so that it can be rotated.
     pub password_file: SecretFile,

@@ -1,10 +1,15 @@
-//! The words of the cache, as types that cannot be wrong: a namespace, a key, a value, tags, how long something is kept.
-//! Pure: what an invalidation does to an entry is decided inside Redis, by the scripts beside `store`.
+//! The words of the cache, as types that cannot be wrong: a namespace, a key, a value, tags, how long something is kept; and
+//! of what the edges share, buckets and revoked tokens. Pure: what an invalidation does to an entry and a take to a bucket is
+//! decided inside Redis, by the scripts beside `store`.
+mod bucket;
 mod lifetime;
 mod name;
+mod revocation;
 
+pub use bucket::{BucketKey, BucketLimit, TAKES_MAX, Take, Taken};
 pub use lifetime::{EntryLifetime, LeaseLifetime};
 pub use name::{Key, LeaseId, Namespace, Tag, Tags};
+pub use revocation::Revocation;
 
 use bytes::Bytes;
 
@@ -27,6 +32,10 @@ pub enum Fault {
     TooShort,
     #[error("must be at most {max_s} s")]
     TooLasting { max_s: u64 },
+    #[error("must be between {min} and {max}")]
+    OutOfRange { min: i64, max: i64 },
+    #[error("is there twice")]
+    Twice,
     #[error("is not a lease id")]
     NotALease,
     #[error("was not among the tags of the lease")]

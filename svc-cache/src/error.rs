@@ -1,4 +1,4 @@
-//! The error contract of `cache.v1`. A miss is an error by contract, and a cheap one; what Redis said stays in the log.
+//! The error contract of `cache.v1`, and of the two services of `edge.v1` that are served here. A miss is an error by contract, and a cheap one; what Redis said stays in the log.
 use std::time::Duration;
 
 use chassis::error::{Failure, Kind, Violation};
@@ -12,6 +12,9 @@ pub enum Error {
     /// The edge lets only services in; one without a workload name has no namespace.
     #[error("only a service of the mesh has a namespace")]
     NoNamespace,
+    /// What all edges share is theirs alone, whatever the policy that let the call through.
+    #[error("only the edge may ask for this")]
+    EdgeOnly,
     #[error("there is no entry under this key")]
     Miss { key: String },
     #[error("the lease is not held: it ran out, or an invalidation broke it")]
@@ -36,7 +39,7 @@ impl Failure for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Invalid { .. } => Kind::Invalid,
-            Self::NoNamespace => Kind::Forbidden,
+            Self::NoNamespace | Self::EdgeOnly => Kind::Forbidden,
             Self::Miss { .. } => Kind::NotFound,
             Self::LeaseLost => Kind::Precondition,
             Self::Unavailable { .. } => Kind::Unavailable,
@@ -47,7 +50,7 @@ impl Failure for Error {
     fn reason(&self) -> &'static str {
         match self {
             Self::Invalid { .. } => "INVALID_REQUEST",
-            Self::NoNamespace => "NOT_PERMITTED",
+            Self::NoNamespace | Self::EdgeOnly => "NOT_PERMITTED",
             Self::Miss { .. } => "ENTRY_NOT_FOUND",
             Self::LeaseLost => "LEASE_LOST",
             Self::Unavailable { .. } => "CACHE_UNAVAILABLE",
@@ -59,9 +62,11 @@ impl Failure for Error {
         match self {
             Self::Invalid { violations } => violations.clone(),
             Self::LeaseLost => vec![Violation::new("lease_id", "is not held")],
-            Self::NoNamespace | Self::Miss { .. } | Self::Unavailable { .. } | Self::Internal { .. } => {
-                vec![]
-            }
+            Self::NoNamespace
+            | Self::EdgeOnly
+            | Self::Miss { .. }
+            | Self::Unavailable { .. }
+            | Self::Internal { .. } => vec![],
         }
     }
 
@@ -70,6 +75,7 @@ impl Failure for Error {
             Self::Miss { key } => Some(("cache.v1.Entry", key.clone())),
             Self::Invalid { .. }
             | Self::NoNamespace
+            | Self::EdgeOnly
             | Self::LeaseLost
             | Self::Unavailable { .. }
             | Self::Internal { .. } => None,

@@ -1,9 +1,12 @@
-//! svc-cache: the shared cache of the services, on Redis.
+//! svc-cache: the shared cache of the services, and what the edges share, on Redis.
 //!
 //! It owns nothing that cannot be recomputed, and promises two things. A service reaches only its own namespace, which is
 //! the workload that called. And a value read before an invalidation is never served after it: entries are written under
 //! leases that an invalidation breaks, in one atomic script. Only the loss of acknowledged writes by Redis itself (a failover
 //! to a replica that lags) can bring an old value back, and then for no longer than its time to live.
+//!
+//! For the edges it keeps what they share: the buckets of rate limits, and the tokens that are no longer believed. A revocation is
+//! told to every edge that watches any replica, and is forgotten when the token has expired.
 //!
 //! Read `domain` for the words, `store/*.lua` for the rules, then `store` and `rpc`.
 pub mod config;
@@ -15,10 +18,14 @@ pub mod store;
 
 use anyhow::Context as _;
 use proto::cache::v1::cache_service_server::CacheServiceServer;
+use proto::edge::v1::rate_limit_service_server::RateLimitServiceServer;
+use proto::edge::v1::revocation_service_server::RevocationServiceServer;
 
 /// The service, as the chassis runs it.
 pub struct Cache {
-    rpc: rpc::CacheRpc,
+    cache: rpc::CacheRpc,
+    rate_limits: rpc::RateLimitRpc,
+    revocations: rpc::RevocationRpc,
 }
 
 impl chassis::run::Service for Cache {
@@ -38,10 +45,16 @@ impl chassis::run::Service for Cache {
                 _ = stopping.stopping() => {}
             }
         });
-        Ok(Self { rpc: rpc::CacheRpc::new(store, &start.metrics) })
+        Ok(Self {
+            cache: rpc::CacheRpc::new(store.clone(), &start.metrics),
+            rate_limits: rpc::RateLimitRpc::new(store.clone(), &start.metrics),
+            revocations: rpc::RevocationRpc::new(store, start.drain, rpc::Pace::default()),
+        })
     }
 
     fn routes(&self) -> tonic::service::Routes {
-        tonic::service::Routes::new(CacheServiceServer::new(self.rpc.clone()))
+        tonic::service::Routes::new(CacheServiceServer::new(self.cache.clone()))
+            .add_service(RateLimitServiceServer::new(self.rate_limits.clone()))
+            .add_service(RevocationServiceServer::new(self.revocations.clone()))
     }
 }

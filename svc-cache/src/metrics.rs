@@ -4,7 +4,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use crate::domain::Namespace;
+use crate::domain::{Namespace, Taken};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -49,6 +49,33 @@ impl Metrics {
 
     pub(crate) fn invalidated(&self, namespace: &Namespace, by_tag: bool, entries: u64) {
         count(&self.invalidated, namespace, if by_tag { "tag" } else { "key" }, entries);
+    }
+}
+
+/// How many takes from the buckets of the edges were allowed.
+#[derive(Clone)]
+pub(crate) struct BucketMetrics {
+    allowed: Counter,
+    refused: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+impl BucketMetrics {
+    pub(crate) fn register(metrics: &chassis::metrics::Metrics) -> Self {
+        let takes = Family::<OutcomeLabels, Counter>::default();
+        metrics.register("cache_bucket_takes", "Takes from the buckets of rate limits.", takes.clone());
+        let counter = |outcome| takes.get_or_create_owned(&OutcomeLabels { outcome });
+        Self { allowed: counter("allowed"), refused: counter("refused") }
+    }
+
+    pub(crate) fn taken(&self, taken: &[Taken]) {
+        let allowed = taken.iter().filter(|taken| taken.allowed).count();
+        self.allowed.inc_by(allowed as u64);
+        self.refused.inc_by((taken.len() - allowed) as u64);
     }
 }
 

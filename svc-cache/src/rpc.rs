@@ -1,6 +1,11 @@
 //! `cache.v1.CacheService`: decode, ask the store, encode. The namespace is the workload that called, which the edge took from
-//! its certificate; no field of a request can name another.
+//! its certificate; no field of a request can name another. What the edges share is beside it: `rate_limit`, `revocation`.
 mod convert;
+mod rate_limit;
+mod revocation;
+
+pub use rate_limit::RateLimitRpc;
+pub use revocation::{Pace, RevocationRpc};
 
 use proto::cache::v1 as pb;
 use proto::cache::v1::cache_service_server::CacheService;
@@ -30,6 +35,16 @@ fn namespace_of<T>(request: &Request<T>) -> Result<Namespace, Status> {
     let call = chassis::call::Call::of(request)?;
     let namespace = call.caller.acting_service().and_then(Namespace::of);
     Ok(namespace.ok_or(Error::NoNamespace)?)
+}
+
+/// Refuses whoever is not the edge. Its policy says the same; but a mistake in a policy would let a service close the buckets of
+/// everybody.
+fn edge_only<T>(request: &Request<T>) -> Result<(), Status> {
+    let call = chassis::call::Call::of(request)?;
+    if call.caller.is_service() && call.caller.acting_service() == Some("edge") {
+        return Ok(());
+    }
+    Err(Error::EdgeOnly.into())
 }
 
 #[tonic::async_trait]

@@ -2,8 +2,11 @@
 //! stand in the `.lua` files beside this one. This module calls them, bounds how long that may take, and tells apart what
 //! Redis refuses from Redis being away.
 mod connection;
+mod rate;
+mod revocations;
 
 pub use connection::Monitor;
+pub use revocations::Changes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +81,9 @@ struct Scripts {
     acquire: Script,
     delete: Script,
     invalidate: Script,
+    take: Script,
+    revoke: Script,
+    follow: Script,
 }
 
 impl Scripts {
@@ -89,6 +95,9 @@ impl Scripts {
             acquire: script(include_str!("store/acquire.lua")),
             delete: script(include_str!("store/delete.lua")),
             invalidate: script(include_str!("store/invalidate.lua")),
+            take: Script::new(include_str!("store/take.lua")),
+            revoke: Script::new(include_str!("store/revoke.lua")),
+            follow: Script::new(include_str!("store/follow.lua")),
         }
     }
 }

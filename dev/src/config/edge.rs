@@ -69,6 +69,8 @@ pub(super) fn config(site: &Site) -> Result<Value> {
             "revocation": Part::Cache.name(),
             "audit": Part::Docs.name(),
         },
+        // A few people here do what thousands do elsewhere: demonstrations, tests, benchmarks. They are counted, and never refused.
+        "rate_limits": rate_limits(),
         "authn": {
             // The issuer is asked over plain HTTP, on loopback.
             "development": true,
@@ -81,4 +83,10 @@ pub(super) fn config(site: &Site) -> Result<Value> {
             "partner": [{ "id": PARTNER_ID, "uri": PARTNER_URI }],
         },
     }))
+}
+
+fn rate_limits() -> Value {
+    let wide = json!({ "requests": 1_000_000, "window_s": 1 });
+    let class = json!({ "subject": wide, "partner": wide, "anonymous": wide });
+    json!({ "read": class, "write": class, "money": class, "heavy": class })
 }

@@ -6,8 +6,21 @@ use serde_json::Value;
 use super::Config;
 
 /// The tables that hold for the life of the process.
-const TABLES: [&str; 8] =
-    ["listener", "admin", "identity", "transaction_tokens", "drain", "telemetry", "access_log", "reload"];
+const TABLES: [&str; 9] = [
+    "listener",
+    "admin",
+    "identity",
+    "transaction_tokens",
+    "providers",
+    "drain",
+    "telemetry",
+    "access_log",
+    "reload",
+];
+
+/// And of other tables these keys.
+const KEYS: [(&str, &str); 3] =
+    [("rate_limits", "entries_max"), ("rate_limits", "report_ms"), ("rate_limits", "secret_file")];
 
 impl Config {
     /// The keys in which `new` differs from this one and which only a restart can change, as they are written in the file.
@@ -19,6 +32,9 @@ impl Config {
         let mut keys = Vec::new();
         for table in TABLES {
             differences(table, &old[table], &new[table], &mut keys);
+        }
+        for (table, key) in KEYS {
+            differences(&format!("{table}.{key}"), &old[table][key], &new[table][key], &mut keys);
         }
         Ok(keys)
     }

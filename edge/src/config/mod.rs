@@ -20,7 +20,7 @@ pub use reload::Reload;
 
 use crate::contract::{DescriptorSet, MethodOverride, ServiceOverride};
 use crate::upstream::UpstreamConfig;
-use crate::{authn, builtin, cors, provider, route, transcode};
+use crate::{authn, builtin, cors, provider, rate, route, transcode};
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -44,6 +44,9 @@ pub struct Config {
     /// One line a request.
     #[serde(default)]
     pub access_log: AccessLog,
+    /// How often a principal may call.
+    #[serde(default)]
+    pub rate_limits: rate::Config,
     /// How paths match.
     #[serde(default)]
     pub routing: route::Options,
@@ -147,6 +150,7 @@ impl Config {
         anyhow::ensure!(public.is_some() || partner.is_some() || mesh.is_some(), "[listener] is empty");
         anyhow::ensure!(!self.descriptor_set.is_empty(), "there is no [[descriptor_set]]");
         self.authn.check(&self.identity.trust_domain).context("[authn]")?;
+        self.rate_limits.check().context("[rate_limits]")?;
         let mut names = BTreeSet::new();
         for upstream in &self.upstream {
             anyhow::ensure!(

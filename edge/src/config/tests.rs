@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::Config;
+use crate::policy::RateClass;
+use crate::rate::{self, Kind};
 
 const EXAMPLE: &str = include_str!("../../edge.example.toml");
 
@@ -69,4 +71,22 @@ fn a_mistake_is_named() {
     check("header_bytes_max = 16384", "header_bytes_max = 10", "limits below 1024 bytes");
     check("sse_heartbeat_ms = 15000", "sse_heartbeat_ms = 15", "transcoding.sse_heartbeat_ms");
     check("leeway_s = 30", "leeway_s = 3000", "leeway_s");
+    check("requests = 120, window_s = 60", "requests = 120, window_s = 0", "money.subject.window_s");
+    check("requests = 120, window_s = 60", "requests = 1000001, window_s = 60", "money.subject.requests");
+    check("entries_max = 65536", "entries_max = 63", "[rate_limits]");
+    check("\"10.20.0.0/16\"", "\"10.20.0.0/33\"", "invalid IP address");
+}
+
+#[test]
+fn the_quotas_of_the_example_are_the_defaults() {
+    let example = load(EXAMPLE).unwrap().rate_limits;
+    for class in [RateClass::Read, RateClass::Write, RateClass::Money, RateClass::Heavy] {
+        for kind in Kind::ALL {
+            assert_eq!(
+                example.quota(class, kind),
+                rate::Config::default().quota(class, kind),
+                "{class:?} {kind:?}"
+            );
+        }
+    }
 }

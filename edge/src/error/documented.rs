@@ -2,12 +2,14 @@
 //! match below knows them all.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chassis::error::Failure as _;
 use chassis::metrics::code_name;
 use tonic::Code;
 
 use super::Error;
+use crate::rate;
 
 /// One of each.
 fn all() -> Vec<Error> {
@@ -40,6 +42,14 @@ fn all() -> Vec<Error> {
         Error::PrincipalNotAdmitted { principal: "subject" },
         Error::HopsExceeded { hops_max: 4 },
         Error::TooManyInFlight { listener: "public" },
+        Error::RateLimited {
+            refusal: rate::Refusal {
+                class: "money",
+                principal: "subject",
+                scope: "local",
+                retry_after: Duration::from_secs(1),
+            },
+        },
         Error::UpstreamUnavailable { source: source() },
         Error::UpstreamBusy { limit: "upstream_in_flight", source: source() },
         Error::UpstreamReset { code: Code::Aborted, source: source() },
@@ -83,6 +93,7 @@ const fn varies(error: &Error) -> bool {
         | Error::PrincipalNotAdmitted { .. }
         | Error::HopsExceeded { .. }
         | Error::TooManyInFlight { .. }
+        | Error::RateLimited { .. }
         | Error::UpstreamUnavailable { .. }
         | Error::UpstreamBusy { .. }
         | Error::DeadlineExceeded

@@ -7,7 +7,7 @@ use tonic::Code;
 use super::Error;
 use crate::transcode::{RequestError, ResponseError};
 use crate::upstream::{OpenError, StreamError};
-use crate::{authn, authz, headers, relay, route};
+use crate::{authn, authz, headers, rate, relay, route};
 
 impl From<route::Refusal> for Error {
     fn from(refusal: route::Refusal) -> Self {
@@ -51,6 +51,12 @@ impl From<headers::Refusal> for Error {
             headers::Refusal::Malformed { header } => Self::InvalidHeader { header },
             headers::Refusal::HopsExceeded => Self::HopsExceeded { hops_max: headers::HOPS_MAX },
         }
+    }
+}
+
+impl From<rate::Refusal> for Error {
+    fn from(refusal: rate::Refusal) -> Self {
+        Self::RateLimited { refusal }
     }
 }
 

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use chassis::error::{Failure as _, Kind};
 use chassis::trace::TraceContext;
-use http::HeaderMap;
 use pingora::protocols::http::ServerSession as Session;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Context, Gateway};
@@ -15,7 +16,8 @@ use crate::authz;
 use crate::contract::Method;
 use crate::error::Error;
 use crate::headers;
-use crate::listener::connection::Connection;
+use crate::policy::{Listener, RateClass};
+use crate::rate::{Standing, Who};
 use crate::request::Call;
 use crate::snapshot::Snapshot;
 
@@ -41,8 +43,8 @@ impl Gateway {
         if let Ok(received) = &received {
             record.received(received);
         }
-        let authenticated = self.authenticate(snapshot, context.connection.as_deref(), headers, now).await?;
-        record.caller = Some(Arc::clone(&authenticated.caller));
+        let authenticated = self.identify(snapshot, method.policy.rate_class, session, context, now).await?;
+        let record = &mut context.record;
         authz::admit(&method.policy, self.listener, &authenticated.caller)?;
         context.share = self.shares.take(&authenticated.caller)?;
         let received = received?;
@@ -62,6 +64,7 @@ impl Gateway {
             token: authenticated.stamp(upstream.audience(), now)?,
             upstream: Arc::clone(upstream),
             received,
+            standing: record.standing.clone(),
             wire: record.wire,
             extras: record.extras.clone(),
             drain: self.shared.drain.clone(),
@@ -71,18 +74,54 @@ impl Gateway {
 }
 
 impl Gateway {
-    /// Who sends a request that came by a connection.
-    pub(super) async fn authenticate(
+    /// Who sends a request, counted: one that cannot be believed too, so that guessing at tokens has a limit. It is counted before
+    /// the policy is asked, for being refused must not be free.
+    pub(super) async fn identify(
         &self,
         snapshot: &Snapshot,
-        connection: Option<&Connection>,
-        headers: &HeaderMap,
+        class: RateClass,
+        session: &Session,
+        context: &mut Context,
         now: SystemTime,
     ) -> Result<Authenticated, Error> {
+        let headers = &session.req_header().headers;
+        let connection = context.connection.as_deref();
         let nothing = Memory::default();
         let memory = connection.map_or(&nothing, |connection| &connection.memory);
         let certificate = connection.and_then(|connection| connection.certificate.as_deref());
-        Ok(snapshot.authenticator.authenticate(self.listener, certificate, memory, headers, now).await?)
+        let authenticated =
+            snapshot.authenticator.authenticate(self.listener, certificate, memory, headers, now).await;
+        let authenticated = authenticated.map_err(Error::from);
+        let record = &mut context.record;
+        record.standing = match &authenticated {
+            Ok(authenticated) => {
+                record.caller = Some(Arc::clone(&authenticated.caller));
+                self.count(class, authenticated.who, session, record.started)
+            }
+            // A key set that cannot be had is no fault of the client's.
+            Err(error) if error.kind() == Kind::Unauthenticated => {
+                self.count(class, Who::NOBODY, session, record.started)
+            }
+            Err(_) => None,
+        };
+        if let Some(standing) = &record.standing {
+            standing.judge()?;
+        }
+        authenticated
+    }
+
+    /// Takes a request from the bucket of whoever sent it: of nobody in particular, the address's.
+    fn count(&self, class: RateClass, who: Who, session: &Session, now: Instant) -> Option<Standing> {
+        let limiter = &self.shared.limiter;
+        if who != Who::NOBODY {
+            return limiter.take(class, who, now.into_std());
+        }
+        // Behind the mesh listener's address are services, each of which has shown who it is.
+        if self.listener == Listener::Mesh {
+            return None;
+        }
+        let peer = session.client_addr()?.as_inet()?.ip();
+        limiter.take_anonymous(class, peer, &session.req_header().headers, now.into_std())
     }
 }
 

@@ -18,6 +18,8 @@ use crate::authn::Authenticated;
 use crate::builtin::{Access, Page};
 use crate::error::Error;
 use crate::extras::Extras;
+use crate::policy::RateClass;
+use crate::rate;
 use crate::request::{Ended, finish_connection, write_whole};
 use crate::snapshot::Snapshot;
 
@@ -46,7 +48,9 @@ impl Gateway {
         let known = tags.and_then(|tags| tags.to_str().ok()).is_some_and(|tags| page.is_known(tags));
         finish_connection(session, &self.shared.drain);
         context.record.ended(Code::Ok);
-        let header = Box::new(header(page, known, &context.record.extras)?);
+        let mut header = Box::new(header(page, known, &context.record.extras)?);
+        let standing = context.record.standing.as_ref();
+        rate::put_fields(standing, |name, value| header.insert_header(name, value))?;
         Ok(write_whole(session, header, Bytes::clone(&page.body)).await?)
     }
 
@@ -58,11 +62,9 @@ impl Gateway {
         session: &Session,
         context: &mut Context,
     ) -> Result<Authenticated, Error> {
-        let headers = &session.req_header().headers;
-        let connection = context.connection.as_deref();
-        let authenticated = self.authenticate(snapshot, connection, headers, SystemTime::now()).await?;
+        let now = SystemTime::now();
+        let authenticated = self.identify(snapshot, RateClass::Read, session, context, now).await?;
         let caller: &Arc<Caller> = &authenticated.caller;
-        context.record.caller = Some(Arc::clone(caller));
         access.admit(caller)?;
         context.share = self.shares.take(caller)?;
         Ok(authenticated)

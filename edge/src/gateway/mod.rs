@@ -34,6 +34,7 @@ use crate::headers::Wire;
 use crate::listener::connection::Connection;
 use crate::metrics::{InFlight, ListenerMetrics, Metrics};
 use crate::policy::Listener;
+use crate::rate::Limiter;
 use crate::request::{Ended, Record};
 use crate::rest;
 use crate::route::Refusal;
@@ -46,6 +47,8 @@ const SHUTDOWN: Duration = Duration::from_secs(1);
 pub struct Shared {
     /// What requests are served by.
     pub snapshot: Current,
+    /// How often who may ask.
+    pub limiter: Arc<Limiter>,
     /// What is kept of them.
     pub access_log: AccessLog,
     /// How it counts.

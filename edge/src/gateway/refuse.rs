@@ -15,6 +15,7 @@ use crate::accept::error_shape;
 use crate::error::Error;
 use crate::extras::Extras;
 use crate::headers::Wire;
+use crate::rate;
 use crate::request::{Record, finish_connection, read_away, write_whole};
 use crate::transcode::ErrorShape;
 
@@ -38,11 +39,13 @@ pub(super) async fn write(
     let status = error.status(record.transaction_id());
     match record.wire {
         Wire::Grpc => {
-            let header = ResponseHeader::build_no_case(200, Some(4))?;
+            let mut header = ResponseHeader::build_no_case(200, Some(4))?;
+            put_standing(&mut header, record)?;
             write_grpc(session, header, &status, HeaderValue::from_static("application/grpc")).await
         }
         Wire::GrpcWeb(dialect) => {
-            let header = record.extras.begin(200)?;
+            let mut header = record.extras.begin(200)?;
+            put_standing(&mut header, record)?;
             write_grpc(session, header, &status, dialect.answer.content_type()).await
         }
         Wire::Rest => write_rest(session, record, error, &status).await,
@@ -89,13 +92,15 @@ async fn write_rest(
     error: &Error,
     status: &Status,
 ) -> pingora::Result<()> {
-    let (header, body) = rest(
-        record.extras.begin(error.http_status())?,
-        error,
-        status,
-        error_shape(&session.req_header().headers),
-    )?;
+    let mut header = record.extras.begin(error.http_status())?;
+    put_standing(&mut header, record)?;
+    let (header, body) = rest(header, error, status, error_shape(&session.req_header().headers))?;
     write_whole(session, header, body).await
+}
+
+/// Says how the caller stands with its rate limit, if the request was counted before it was refused.
+fn put_standing(header: &mut ResponseHeader, record: &Record) -> pingora::Result<()> {
+    rate::put_fields(record.standing.as_ref(), |name, value| header.insert_header(name, value))
 }
 
 fn rest(

@@ -14,6 +14,7 @@ use crate::contract::{Idempotency, Method};
 use crate::error::Error;
 use crate::extras::Extras;
 use crate::headers::{self, Received, Wire};
+use crate::rate::Standing;
 use crate::snapshot::Snapshot;
 use crate::upstream::{StreamClass, Terms, Upstream, UpstreamStream};
 
@@ -30,6 +31,8 @@ pub struct Call {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) token: HeaderValue,
     pub(crate) received: Received,
+    /// How the caller stands with its bucket.
+    pub(crate) standing: Option<Standing>,
     pub(crate) wire: Wire,
     pub(crate) extras: Extras,
     pub(crate) drain: Drain,

@@ -19,6 +19,7 @@ use crate::extras::Extras;
 use crate::headers::{Received, Trace, Wire};
 use crate::metrics::ListenerMetrics;
 use crate::policy::Listener;
+use crate::rate::Standing;
 
 /// See the module.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Record {
     pub template: Option<Arc<str>>,
     /// Who asks.
     pub caller: Option<Arc<Caller>>,
+    /// How they stand with the bucket it was counted in.
+    pub standing: Option<Standing>,
     trace: Option<Trace>,
     transaction_id: Option<HeaderValue>,
     upstream_began: Option<Instant>,
@@ -56,6 +59,7 @@ impl Record {
             method: None,
             template: None,
             caller: None,
+            standing: None,
             trace: None,
             transaction_id: None,
             upstream_began: None,

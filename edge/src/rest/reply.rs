@@ -16,6 +16,7 @@ use super::answer::Status;
 use crate::accept::error_shape;
 use crate::coding::Coding;
 use crate::headers;
+use crate::rate;
 use crate::request::{Call, Record, write_whole};
 use crate::transcode::{http_status_of, retry_after};
 
@@ -40,6 +41,7 @@ pub(super) fn success(
             header.append_header(name, value)?;
         }
     }
+    put_standing(&mut header, call)?;
     Ok(Box::new(header))
 }
 
@@ -163,7 +165,13 @@ pub(super) async fn write_failure(
     if let Some(after) = status.details.as_deref().and_then(retry_after) {
         header.insert_header(RETRY_AFTER, after.as_secs_f64().ceil().max(1.0).to_string())?;
     }
+    put_standing(&mut header, call)?;
     write(session, call, Box::new(header), body.into()).await
+}
+
+/// Says how the caller stands with its rate limit.
+fn put_standing(header: &mut ResponseHeader, call: &Call) -> pingora::Result<()> {
+    rate::put_fields(call.standing.as_ref(), |name, value| header.insert_header(name, value))
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use tonic::Code;
 
 use super::Target;
 use crate::error::Error;
+use crate::rate;
 use crate::request::{Call, Ended, Record};
 use crate::transcode::{code_name, status_json};
 use conversation::{Conversation, End};
@@ -62,6 +63,7 @@ pub async fn serve(
     header.insert_header(UPGRADE, "websocket")?;
     header.insert_header(CONNECTION, "Upgrade")?;
     header.insert_header(SEC_WEBSOCKET_ACCEPT, accept)?;
+    rate::put_fields(call.standing.as_ref(), |name, value| header.insert_header(name, value))?;
     session.write_response_header(Box::new(header)).await?;
 
     let mut socket = Socket::new(session, call.snapshot.limits.message_bytes_max);

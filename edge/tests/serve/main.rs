@@ -2,6 +2,8 @@
 //! real service of the chassis; nothing is mocked.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its fixtures too")]
 
+#[path = "../shared/buckets.rs"]
+mod buckets;
 mod builtin;
 #[path = "../shared/cases.rs"]
 mod cases;
@@ -16,6 +18,7 @@ mod grpc;
 mod grpc_web;
 mod messages;
 mod negotiation;
+mod rate;
 mod reflection;
 mod refusals;
 mod reload;

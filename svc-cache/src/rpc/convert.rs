@@ -1,5 +1,8 @@
-//! Between `cache.v1` and the domain. Every fault of a request is found before one is answered, each with the path of its
-//! field.
+//! Between `cache.v1` and the domain; beside it, between `edge.v1` and the domain. Every fault of a request is found before one
+//! is answered, each with the path of its field.
+pub(super) mod rate_limit;
+pub(super) mod revocation;
+
 use std::time::Duration;
 
 use chassis::error::Violation;
@@ -155,7 +158,7 @@ fn duration(std: Duration) -> Option<prost_types::Duration> {
 mod tests {
     use super::*;
 
-    fn fields(error: Error) -> Vec<String> {
+    pub(super) fn fields(error: Error) -> Vec<String> {
         let Error::Invalid { violations } = error else { panic!("{error:?}") };
         violations.into_iter().map(|v| v.field).collect()
     }
