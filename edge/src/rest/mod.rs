@@ -7,6 +7,7 @@ mod body;
 mod client_stream;
 mod exchange;
 mod framing;
+mod idempotency;
 mod messages;
 mod received;
 mod reply;
@@ -29,7 +30,6 @@ pub use websocket::{serve as serve_websocket, wishes as wishes_websocket};
 
 const JSON: &str = "application/json";
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What a REST request is aimed at.
@@ -123,12 +123,14 @@ impl<'a> Target<'a> {
             let value = headers.get(name).map(HeaderValue::to_str).transpose();
             value.map_err(|_| Error::InvalidHeader { header: label })
         };
+        // Where it means nothing it may say anything.
+        let key = if self.binding.takes_request_id() { idempotency::key(headers)? } else { None };
         let request = RestRequest {
             variables: self.variables,
             query: self.query,
             body,
             content_type: text(CONTENT_TYPE, "content-type")?,
-            idempotency_key: text(IDEMPOTENCY_KEY, "idempotency-key")?,
+            idempotency_key: key.as_deref(),
             if_match: text(IF_MATCH, "if-match")?,
             last_event_id: text(LAST_EVENT_ID, "last-event-id")?,
             texts: &[],

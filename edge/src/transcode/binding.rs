@@ -187,6 +187,12 @@ impl Binding {
         if violations.is_empty() { Ok(()) } else { Err(RequestError::Invalid { violations }) }
     }
 
+    /// Whether `Idempotency-Key` fills a field.
+    #[must_use]
+    pub fn takes_request_id(&self) -> bool {
+        self.request_id.is_some()
+    }
+
     /// What path, headers and query say.
     fn bind(&self, request: &RestRequest<'_>, binder: &mut Binder<'_>, out: &mut Vec<u8>) {
         for (variable, value) in self.variables.iter().zip(&request.variables.0) {

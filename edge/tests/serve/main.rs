@@ -16,6 +16,7 @@ mod drain;
 mod events;
 mod grpc;
 mod grpc_web;
+mod idempotency;
 mod messages;
 mod negotiation;
 mod rate;

@@ -24,6 +24,8 @@ pub struct CreateNoteRequest {
     pub text: String,
     #[prost(int64, tag = "2")]
     pub size: i64,
+    #[prost(string, tag = "3")]
+    pub request_id: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -70,8 +70,9 @@ async fn get(request: Request<GetNoteRequest>) -> Result<Response<Note>, Status>
 }
 
 async fn create(request: Request<CreateNoteRequest>) -> Result<Response<Note>, Status> {
-    let CreateNoteRequest { text, size } = request.into_inner();
-    Ok(Response::new(Note { note_id: "n-1".into(), text, size }))
+    let CreateNoteRequest { text, size, request_id } = request.into_inner();
+    let note_id = if request_id.is_empty() { "n-1".into() } else { request_id };
+    Ok(Response::new(Note { note_id, text, size }))
 }
 
 async fn watch(request: Request<WatchNotesRequest>) -> Result<Response<Messages<Note>>, Status> {
