@@ -8,7 +8,7 @@
 //! [`transcode`] turns into gRPC and back, in whatever [`coding`] its bodies come and whatever form the client will [`accept`];
 //! [`upstream`] is the way on; [`builtin`] is
 //! what the edge answers itself, and a [`provider`] a service it asks something for itself. [`extras`] is what browsers are told besides ([`cors`]),
-//! and [`error`] holds every refusal.
+//! and [`error`] holds every refusal, of which [`audit`] keeps a record.
 //!
 //! Promises: a method is identified once, before authentication, and nothing later matches again. No header of a client
 //! reaches a service unless it is on a list. Nothing waits without a deadline, no buffer grows without a bound. One
@@ -18,6 +18,7 @@
 pub mod accept;
 pub mod access_log;
 pub mod admin;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod builtin;

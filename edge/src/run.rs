@@ -22,6 +22,7 @@ use tokio::time::sleep;
 
 use crate::access_log::{AccessLog, Writer};
 use crate::admin::Pages;
+use crate::audit::Audit;
 use crate::check;
 use crate::config::{Config, Listeners, TransactionTokens};
 use crate::gateway::{Budget, Gateway, Shared, Shares};
@@ -132,6 +133,7 @@ impl Edge {
         }
         let reloader = Reloader::new(config, Arc::clone(&snapshot), Arc::clone(&limiter), ground, pages)?;
         let shared = Arc::new(Shared {
+            audit: Audit::start(Arc::clone(&snapshot), &process.drain, &process.metrics),
             snapshot,
             limiter,
             access_log,

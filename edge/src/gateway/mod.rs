@@ -26,6 +26,7 @@ use tokio::time::timeout;
 pub use limits::{Budget, Shares};
 
 use crate::access_log::AccessLog;
+use crate::audit::Audit;
 use crate::contract::Method;
 use crate::error::Error;
 use crate::extras::Extras;
@@ -53,6 +54,8 @@ pub struct Shared {
     pub access_log: AccessLog,
     /// How it counts.
     pub metrics: Metrics,
+    /// Who keeps what was refused.
+    pub audit: Audit,
     /// Where its spans go.
     pub spans: Spans,
     /// When it must end.
@@ -99,6 +102,7 @@ impl Gateway {
             Ok(()) => Ok(()),
             Err(Ended::Refused(error)) => {
                 context.record.refused(&error);
+                self.shared.audit.refused(&self.shared.snapshot, &context.record, &error);
                 // A refusal waits for its client, body and all; it must not keep a seat from those that are served.
                 (context.seat, context.share) = (None, None);
                 refuse::write(session, &context.record, &error, &self.shared.drain).await

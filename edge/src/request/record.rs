@@ -88,6 +88,12 @@ impl Record {
         self.upstream_began = Some(Instant::now());
     }
 
+    /// Whether the call has left for its service: from then on what becomes of it is the service's to know.
+    #[must_use]
+    pub fn upstream_called(&self) -> bool {
+        self.upstream_began.is_some()
+    }
+
     /// The upstream has said all it will say.
     pub fn upstream_ends(&mut self) {
         self.upstream_took = self.upstream_began.map(|began| began.elapsed());

@@ -12,6 +12,8 @@ use chassis::call::Call;
 use chassis::error::{Failure, Kind};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
+use proto::edge::v1::audit_service_server::{AuditService, AuditServiceServer};
+use proto::edge::v1::{AppendRequest, AppendResponse, AuditEvent};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
@@ -27,11 +29,41 @@ type Answer = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallibl
 type Messages<T> = BoxStream<'static, Result<T, Status>>;
 
 pub fn routes() -> Routes {
-    Routes::new(Echo).add_service(Greeter)
+    Routes::new(Echo).add_service(Greeter).add_service(AuditServiceServer::new(Keeper))
+}
+
+/// Keeps audit events, but for those of subjects whose name says otherwise.
+struct Keeper;
+
+/// What keepers of every world were asked to keep, and whether they did.
+pub static APPENDED: Mutex<Vec<(Vec<AuditEvent>, bool)>> = Mutex::new(Vec::new());
+
+#[tonic::async_trait]
+impl AuditService for Keeper {
+    async fn append(&self, request: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {
+        let events = request.into_inner().events;
+        let of = |events: &[AuditEvent], name: &str| {
+            events.iter().any(|event| event.principal.as_ref().is_some_and(|who| who.subject == name))
+        };
+        let mut appended = APPENDED.lock().unwrap();
+        // Away when it is first asked to keep this one's.
+        let away = of(&events, "unlucky") && !appended.iter().any(|(before, _)| of(before, "unlucky"));
+        let unkeepable = of(&events, "unkeepable");
+        appended.push((events, !away && !unkeepable));
+        match (away, unkeepable) {
+            (true, _) => Err(Refusal::Away.into()),
+            (false, true) => Err(Refusal::Unkeepable.into()),
+            (false, false) => Ok(Response::new(AppendResponse {})),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
+    #[error("nobody is there")]
+    Away,
+    #[error("such an event is not kept")]
+    Unkeepable,
     #[error("there is no such note")]
     Missing,
     #[error("the stream broke")]
@@ -43,6 +75,8 @@ impl Failure for Refusal {
 
     fn kind(&self) -> Kind {
         match self {
+            Self::Away => Kind::Unavailable,
+            Self::Unkeepable => Kind::Invalid,
             Self::Missing => Kind::NotFound,
             Self::Broken => Kind::Conflict,
         }
@@ -50,6 +84,8 @@ impl Failure for Refusal {
 
     fn reason(&self) -> &'static str {
         match self {
+            Self::Away => "AWAY",
+            Self::Unkeepable => "UNKEEPABLE",
             Self::Missing => "NO_SUCH_NOTE",
             Self::Broken => "STREAM_BROKEN",
         }
