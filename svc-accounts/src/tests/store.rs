@@ -99,7 +99,7 @@ async fn customers_are_unique_by_request_and_by_email() {
 #[tokio::test]
 async fn lists_are_in_order_of_ids_and_complete() {
     let place = Place::new().await;
-    let Process { rpc, .. } = &place.start().await;
+    let Process { rpc, .. } = &place.start_without_sweep().await;
     let store = &rpc.store;
     // More than one BatchGetItem takes.
     let customers: Vec<Customer> = (0..105).map(|at| customer(&format!("c{at}@example.com"))).collect();
