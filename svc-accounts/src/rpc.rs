@@ -2,6 +2,7 @@
 //! Time and ids are fetched here and handed down.
 
 mod access;
+mod consents;
 mod convert;
 
 use std::sync::Arc;
@@ -20,14 +21,14 @@ use crate::domain::{
     Account, AccountId, AccountState, CurrencyCode, Customer, CustomerId, IbanRange, StateRevision,
 };
 use crate::error::Error;
-use crate::saga::Saga;
+use crate::saga::{Grantings, Openings};
 use crate::store::{Created, Opened, Store};
 use access::{Access, Reach};
 
 /// IBANs drawn for one account. In a range of ten thousand million numbers a second draw is rare and a sixth does not
 /// happen; if it does, the range is used up.
 const DRAWS_MAX: usize = 6;
-/// What is kept of an OpenAccount's time to answer OPENING in it, instead of letting the deadline pass.
+/// What is kept of a write's time to answer in it how far it is, instead of letting the deadline pass.
 const ANSWER_MARGIN: Duration = Duration::from_millis(250);
 
 /// The service behind the contract. Clones share everything.
@@ -38,13 +39,17 @@ pub struct Rpc {
     /// Accounts, faster.
     pub cache: Cache,
     /// Opens accounts.
-    pub saga: Saga,
+    pub openings: Openings,
+    /// Tells the ledger of consents.
+    pub grantings: Grantings,
     /// The IBANs to give out.
     pub ibans: IbanRange,
     /// The currencies in which accounts can be opened.
     pub currencies: Arc<[CurrencyCode]>,
     /// The largest overdraft, in minor units.
     pub overdraft_limit_max: i64,
+    /// The longest a consent may last.
+    pub consent_days_max: u32,
 }
 
 #[tonic::async_trait]
@@ -107,7 +112,7 @@ impl AccountsService for Rpc {
         let account = self.open(&call, wanted).await.map_err(|error| reach.hide(error))?;
         let until = answer_by(call.deadline.instant());
         let account = match account.state {
-            AccountState::Opening => self.saga.drive(account, until).await,
+            AccountState::Opening => self.openings.drive(account.id, until).await.unwrap_or(account),
             AccountState::Active => account,
         };
         Ok(Response::new(convert::account(&account)))
@@ -170,6 +175,46 @@ impl AccountsService for Rpc {
         let find = |id: &AccountId| accounts.iter().find(|account| account.id == *id).map(convert::account);
         Ok(Response::new(pb::BatchGetAccountsResponse { accounts: ids.iter().filter_map(find).collect() }))
     }
+
+    async fn create_consent(
+        &self,
+        request: Request<pb::CreateConsentRequest>,
+    ) -> Result<Response<pb::Consent>, Status> {
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.give_consent(&call, request.get_ref()).await?))
+    }
+
+    async fn get_consent(
+        &self,
+        request: Request<pb::GetConsentRequest>,
+    ) -> Result<Response<pb::Consent>, Status> {
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.read_consent(&call, request.get_ref()).await?))
+    }
+
+    async fn list_consents(
+        &self,
+        request: Request<pb::ListConsentsRequest>,
+    ) -> Result<Response<pb::ListConsentsResponse>, Status> {
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.read_consents(&call, request.get_ref()).await?))
+    }
+
+    async fn revoke_consent(
+        &self,
+        request: Request<pb::RevokeConsentRequest>,
+    ) -> Result<Response<pb::Consent>, Status> {
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.take_consent_back(&call, request.get_ref()).await?))
+    }
+
+    async fn check_consent(
+        &self,
+        request: Request<pb::CheckConsentRequest>,
+    ) -> Result<Response<pb::CheckConsentResponse>, Status> {
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.judge_consent(&call, request.get_ref()).await?))
+    }
 }
 
 impl Rpc {
@@ -206,7 +251,7 @@ impl Rpc {
     }
 }
 
-/// When OpenAccount stops waiting for the ledger: early enough to answer, and never later than half of a short budget.
+/// When a write stops waiting for the ledger: early enough to answer, and never later than half of a short budget.
 fn answer_by(deadline: Instant) -> Instant {
     let remaining = deadline.saturating_duration_since(Instant::now());
     deadline - ANSWER_MARGIN.min(remaining / 2)

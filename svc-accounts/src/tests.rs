@@ -2,6 +2,7 @@
 //! edge and certificates of its own.
 
 mod cache;
+mod consents;
 mod neighbours;
 mod opening;
 mod place;

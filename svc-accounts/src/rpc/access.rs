@@ -1,7 +1,7 @@
 //! What a caller may touch. The edge has decided that the caller may call the method; whether it may touch the object is
 //! decided here, before anything is read, so that nobody learns from an answer what exists.
 
-use chassis::Caller;
+use chassis::{Caller, Principal, Subject};
 
 use crate::domain::CustomerId;
 use crate::error::Error;
@@ -49,12 +49,12 @@ impl<'a> Access<'a> {
 
     /// Reads anything at all.
     pub fn read_any(&self) -> Result<(), Error> {
-        self.0.has_scope(STAFF_READ).then_some(()).ok_or(Error::NotPermitted)
+        self.is_staff(STAFF_READ).then_some(()).ok_or(Error::NotPermitted)
     }
 
     /// Writes anything at all.
     pub fn write_any(&self) -> Result<(), Error> {
-        self.0.has_scope(STAFF_WRITE).then_some(()).ok_or(Error::NotPermitted)
+        self.is_staff(STAFF_WRITE).then_some(()).ok_or(Error::NotPermitted)
     }
 
     /// Reads what belongs to a customer.
@@ -69,10 +69,15 @@ impl<'a> Access<'a> {
 
     /// Reads some account. Whether it is the customer's own is for the table to say.
     pub fn read_account(&self) -> Result<Reach, Error> {
-        if self.0.has_scope(STAFF_READ) {
+        if self.is_staff(STAFF_READ) {
             return Ok(Reach::Any);
         }
-        self.own().map(Reach::Own).ok_or(Error::NotPermitted)
+        self.as_holder().map(Reach::Own)
+    }
+
+    /// Acts on an account as only its holder may. Whether the account is the customer's own is for the table to say.
+    pub fn as_holder(&self) -> Result<CustomerId, Error> {
+        self.own().ok_or(Error::NotPermitted)
     }
 
     /// Reads accounts as another service of the mesh, for itself or for someone.
@@ -81,22 +86,38 @@ impl<'a> Access<'a> {
     }
 
     fn customer(&self, id: CustomerId, staff: &str) -> Result<Reach, Error> {
-        if self.0.has_scope(staff) {
+        if self.is_staff(staff) {
             return Ok(Reach::Any);
         }
         let own = self.own().filter(|own| *own == id);
         own.map(Reach::Own).ok_or(Error::NotPermitted)
     }
 
+    /// Staff come themselves: what a member of staff may do, no partner may do with a token of theirs.
+    fn is_staff(&self, scope: &str) -> bool {
+        self.person().is_some_and(|person| person.scopes.contains(scope))
+    }
+
     /// A claim that is no id of ours owns nothing.
     fn own(&self) -> Option<CustomerId> {
-        CustomerId::parse(self.0.customer_id()?).ok()
+        customer(self.person()?)
     }
+
+    /// Who comes in person.
+    fn person(&self) -> Option<&'a Subject> {
+        match &self.0.principal {
+            Principal::Subject(subject) => Some(subject),
+            Principal::Partner(_) | Principal::Anonymous | Principal::Service => None,
+        }
+    }
+}
+
+fn customer(subject: &Subject) -> Option<CustomerId> {
+    CustomerId::parse(subject.customer_id.as_deref()?).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use chassis::{Principal, Subject};
     use uuid::Uuid;
 
     use super::*;

@@ -87,6 +87,17 @@ impl Store {
         after: Option<AccountId>,
         limit: usize,
     ) -> Result<(Vec<Account>, bool), Error> {
+        let (ids, more) = self.held_accounts(customer, after, limit).await?;
+        Ok((self.accounts_in_order(&ids).await?, more))
+    }
+
+    /// The ids of a customer's accounts, oldest first, and whether there are more.
+    pub async fn held_accounts(
+        &self,
+        customer: CustomerId,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> Result<(Vec<AccountId>, bool), Error> {
         let range = Range {
             partition: Key::customer(customer).partition,
             prefix: Some(ACCOUNT_PREFIX),
@@ -95,9 +106,13 @@ impl Store {
         };
         let (held, more) = self.range(range).await?;
         let id = |item| Reader(item).sort_id(ACCOUNT_PREFIX, AccountId::parse);
-        let ids = held.iter().map(id).collect::<Result<Vec<_>, _>>()?;
-        let mut accounts = self.accounts(&ids).await?;
-        Ok((ids.iter().filter_map(|id| accounts.remove(id)).collect(), more))
+        Ok((held.iter().map(id).collect::<Result<_, _>>()?, more))
+    }
+
+    /// Those of the accounts that exist, in the order of the ids, which must differ from one another.
+    pub async fn accounts_in_order(&self, ids: &[AccountId]) -> Result<Vec<Account>, Error> {
+        let mut accounts = self.accounts(ids).await?;
+        Ok(ids.iter().filter_map(|id| accounts.remove(id)).collect())
     }
 }
 

@@ -1,5 +1,5 @@
-//! The two services that this one calls, as far as it calls them: a ledger that opens accounts and a cache with leases
-//! and tags. Both can be taken away. What they were told is kept for the test to read.
+//! The services that this one calls, as far as it calls them: a ledger that opens accounts and keeps grants, and a cache with
+//! leases and tags. Each can be taken away. What they were told is kept for the test to read.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -13,7 +13,7 @@ use proto::cache::v1::{
     AcquireLeaseRequest, AcquireLeaseResponse, BatchGetEntriesRequest, BatchGetEntriesResponse, Entry,
     GetEntryRequest, InvalidateTagsRequest, InvalidateTagsResponse, SetEntryRequest, SetEntryResponse,
 };
-use proto::ledger::v1::{CreateLedgerAccountRequest, LedgerAccount};
+use proto::ledger::v1::{CreateLedgerAccountRequest, Grant, LedgerAccount, SetGrantRequest};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::Grpc;
@@ -38,6 +38,8 @@ pub struct State {
     pub opened: Vec<CreateLedgerAccountRequest>,
     /// Accounts over which the ledger stumbles: INTERNAL.
     pub stumbles_over: HashSet<String>,
+    /// Every grant that was set, in order.
+    pub granted: Vec<Grant>,
     /// Whether a call to the ledger came with somebody's identity.
     pub impersonated: bool,
     pub cache: Mood,
@@ -77,6 +79,7 @@ impl Neighbours {
         }
         match path.rsplit('/').next().unwrap_or_default() {
             "CreateLedgerAccount" => unary(request, move |body| self.create_ledger_account(body)).await,
+            "SetGrant" => unary(request, move |body| self.set_grant(body)).await,
             "GetEntry" => unary(request, move |body| self.get_entry(&body)).await,
             "BatchGetEntries" => unary(request, move |body| self.batch_get_entries(&body)).await,
             "AcquireLease" => unary(request, move |body| self.acquire_lease(body)).await,
@@ -93,6 +96,21 @@ impl Neighbours {
         }
         state.opened.push(request.clone());
         Ok(LedgerAccount { account_id: request.account_id, ..LedgerAccount::default() })
+    }
+
+    /// Keeps the newest grant of a consent, and refuses an older one.
+    fn set_grant(&self, request: SetGrantRequest) -> Result<Grant, Status> {
+        let grant = request.grant.ok_or_else(|| Status::invalid_argument("grant"))?;
+        let mut state = self.state();
+        if !state.opened.iter().any(|opened| opened.account_id == grant.account_id) {
+            return Err(Status::not_found("the account"));
+        }
+        let known = state.granted.iter().rfind(|known| known.consent_id == grant.consent_id);
+        if known.is_some_and(|known| known.revision > grant.revision) {
+            return Err(Status::failed_precondition("STALE_REVISION"));
+        }
+        state.granted.push(grant.clone());
+        Ok(grant)
     }
 
     fn get_entry(&self, request: &GetEntryRequest) -> Result<Entry, Status> {

@@ -92,7 +92,7 @@ async fn an_opening_killed_after_the_ledger_completes_with_the_same_intent() {
 #[tokio::test]
 async fn open_account_waits_for_the_ledger_and_else_answers_opening() {
     let place = Place::new().await;
-    let process = place.start_with("[opening]\nsweep_ms = 20\ngrace_ms = 0\nledger_ms = 200").await;
+    let process = place.start_with("opening = { sweep_ms = 20, grace_ms = 0, ledger_ms = 200 }").await;
     let customer = customer(&process).await.to_string();
 
     let account = process.rpc.open_account(request(&owner(&customer), new_account(&customer, "r1"))).await;
@@ -158,7 +158,7 @@ async fn a_refused_opening_stays_and_is_not_repeated_at_once() {
     assert_eq!(opening.state(), pb::AccountState::Opening);
     assert!(begun.elapsed() < Duration::from_secs(5), "a refusal is not waited out");
     let id = AccountId::parse(&opening.account_id).expect("an id");
-    let stuck = process.rpc.saga.advance(id).await.expect_err("refused");
+    let stuck = process.rpc.openings.advance(id).await.expect_err("refused");
     assert!(matches!(stuck, Stuck::Ledger(LedgerError::Refused(Code::InvalidArgument))), "{stuck:?}");
 
     // A restart tries at once, whatever was put off.
