@@ -5,6 +5,7 @@ mod cache;
 mod consents;
 mod neighbours;
 mod opening;
+mod partners;
 mod place;
 mod rpc;
 mod store;

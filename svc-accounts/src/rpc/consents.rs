@@ -50,7 +50,7 @@ impl Rpc {
         request: &pb::GetConsentRequest,
     ) -> Result<pb::Consent, Error> {
         let name = convert::consent_name(&request.account_id, &request.consent_id)?;
-        match Access::of(&call.caller).read_account()? {
+        match Access::of(&call.caller).read_consents()? {
             Reach::Any => {}
             Reach::Own(customer) => self.demand_holder(name.account, customer).await?,
         }
@@ -63,7 +63,7 @@ impl Rpc {
         request: &pb::ListConsentsRequest,
     ) -> Result<pb::ListConsentsResponse, Error> {
         let (account, page) = convert::list_consents(request)?;
-        let reach = Access::of(&call.caller).read_account()?;
+        let reach = Access::of(&call.caller).read_consents()?;
         match reach {
             Reach::Any => {}
             Reach::Own(customer) => self.demand_holder(account, customer).await?,
@@ -127,7 +127,7 @@ impl Rpc {
     }
 
     /// Refuses who does not hold the account, in the same words whether there is such an account or not.
-    async fn demand_holder(&self, account: AccountId, customer: CustomerId) -> Result<(), Error> {
+    pub(super) async fn demand_holder(&self, account: AccountId, customer: CustomerId) -> Result<(), Error> {
         self.store.is_holder(account, customer).await?.then_some(()).ok_or(Error::NotPermitted)
     }
 
