@@ -10,6 +10,7 @@
 //!   the address.
 //! * An account that was answered OPENING becomes ACTIVE by itself, whatever stops in between.
 //! * A consent that was taken back allows nothing from the first write on, and the answer says so only once the ledger knows.
+//! * Whatever an audited RPC does leaves its audit event in the same transaction, once, and it reaches whoever keeps it.
 //! * What a caller may touch is read from the table; the cache only makes answers faster, and its absence only slower.
 
 mod cache;
@@ -36,7 +37,7 @@ use cache::Cache;
 use config::{Config, millis};
 use domain::Seal;
 use ledger::Ledger;
-use rpc::Rpc;
+use rpc::{Audit, Rpc};
 use saga::{Granting, Opening, Saga, Work};
 use store::Store;
 
@@ -67,6 +68,7 @@ impl Service for Accounts {
         let name = ("accounts_consents_waiting", "Consents whose newest intent waits for the ledger");
         let grantings = driven(granting, &config.granting, name, &start);
 
+        let audit = Audit::start(&store, &start);
         let drain = &start.drain;
         let period = millis(config.store.probe_ms);
         let watch = health::watch(store.clone(), start.health.clone(), period, drain.stopping());
@@ -82,6 +84,7 @@ impl Service for Accounts {
                 cache,
                 openings,
                 grantings,
+                audit,
                 ibans,
                 currencies,
                 overdraft_limit_max,

@@ -3,6 +3,7 @@
 
 mod access;
 mod accounts;
+mod audit;
 mod consents;
 mod convert;
 mod customers;
@@ -18,8 +19,10 @@ use tonic::{Request, Response, Status};
 
 use crate::cache::Cache;
 use crate::domain::{CurrencyCode, IbanRange};
+use crate::error::Error;
 use crate::saga::{Grantings, Openings};
 use crate::store::Store;
+pub use audit::Audit;
 
 /// What is kept of a write's time to answer in it how far it is, instead of letting the deadline pass.
 const ANSWER_MARGIN: Duration = Duration::from_millis(250);
@@ -35,6 +38,8 @@ pub struct Rpc {
     pub openings: Openings,
     /// Tells the ledger of consents.
     pub grantings: Grantings,
+    /// Who did what.
+    pub audit: Audit,
     /// The IBANs to give out.
     pub ibans: IbanRange,
     /// The currencies in which accounts can be opened.
@@ -52,7 +57,8 @@ impl AccountsService for Rpc {
         request: Request<pb::CreateCustomerRequest>,
     ) -> Result<Response<pb::Customer>, Status> {
         let call = Call::of(&request)?;
-        Ok(Response::new(self.make_customer(&call, request.into_inner()).await?))
+        let made = self.make_customer(&call, request.into_inner()).await;
+        self.audited(&call, audit::CREATE_CUSTOMER, String::new(), made)
     }
 
     async fn get_customer(
@@ -76,7 +82,9 @@ impl AccountsService for Rpc {
         request: Request<pb::OpenAccountRequest>,
     ) -> Result<Response<pb::Account>, Status> {
         let call = Call::of(&request)?;
-        Ok(Response::new(self.open(&call, request.into_inner()).await?))
+        let object = audit::customer(&request.get_ref().customer_id);
+        let opened = self.open(&call, request.into_inner()).await;
+        self.audited(&call, audit::OPEN_ACCOUNT, object, opened)
     }
 
     async fn get_account(
@@ -108,7 +116,9 @@ impl AccountsService for Rpc {
         request: Request<pb::CreateConsentRequest>,
     ) -> Result<Response<pb::Consent>, Status> {
         let call = Call::of(&request)?;
-        Ok(Response::new(self.give_consent(&call, request.get_ref()).await?))
+        let given = self.give_consent(&call, request.get_ref()).await;
+        let object = audit::account(&request.get_ref().account_id);
+        self.audited(&call, audit::CREATE_CONSENT, object, given)
     }
 
     async fn get_consent(
@@ -132,7 +142,9 @@ impl AccountsService for Rpc {
         request: Request<pb::RevokeConsentRequest>,
     ) -> Result<Response<pb::Consent>, Status> {
         let call = Call::of(&request)?;
-        Ok(Response::new(self.take_consent_back(&call, request.get_ref()).await?))
+        let revoked = self.take_consent_back(&call, request.get_ref()).await;
+        let object = audit::consent(&request.get_ref().account_id, &request.get_ref().consent_id);
+        self.audited(&call, audit::REVOKE_CONSENT, object, revoked)
     }
 
     async fn check_consent(
@@ -141,6 +153,20 @@ impl AccountsService for Rpc {
     ) -> Result<Response<pb::CheckConsentResponse>, Status> {
         let call = Call::of(&request)?;
         Ok(Response::new(self.judge_consent(&call, request.get_ref()).await?))
+    }
+}
+
+impl Rpc {
+    /// Answers an audited call. `object` is what the request names.
+    fn audited<T>(
+        &self,
+        call: &Call,
+        rpc: &'static str,
+        object: String,
+        outcome: Result<T, Error>,
+    ) -> Result<Response<T>, Status> {
+        self.audit.ended(call, rpc, object, outcome.as_ref().err());
+        Ok(Response::new(outcome?))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The DynamoDB table: the only place where customers and accounts are true. Reading order: [`key`] says which items
 //! there are, `customer`, `account`, `opening`, `consent` and `request` are the facts, `waiting` the lists of what is not
-//! finished, `transact` and `query` the two ways to the table, `schema` the table itself. No rule of the business is here; what must hold between items is a condition of the
+//! finished, `outbox` what others must hear of, `transact` and `query` the two ways to the table, `schema` the table itself. No rule of the business is here; what must hold between items is a condition of the
 //! transaction that writes them.
 
 mod account;
@@ -10,6 +10,7 @@ pub mod fault;
 mod item;
 mod key;
 mod opening;
+mod outbox;
 mod query;
 mod request;
 mod schema;
@@ -31,6 +32,7 @@ pub use consent::IN_FORCE_MAX;
 pub use consent::{ConsentName, Given};
 pub use customer::Created;
 pub use opening::Unopened;
+pub use outbox::Event;
 pub use waiting::{Waiting, WaitingPage};
 
 use crate::config::{self, millis};

@@ -6,7 +6,7 @@ use proto::accounts::v1 as pb;
 use rand::Rng as _;
 
 use super::access::{Access, AccountReach};
-use super::{Rpc, answer_by, convert};
+use super::{Rpc, answer_by, audit, convert};
 use crate::clock;
 use crate::domain::{Account, AccountId, AccountState, ConsentScope, CustomerId, PartnerId, StateRevision};
 use crate::error::Error;
@@ -197,7 +197,8 @@ impl Rpc {
                 update_time: now,
                 revision: 1,
             };
-            match self.store.open_account(&account, &scope, &request).await? {
+            let event = audit::done(call, audit::OPEN_ACCOUNT, format!("accounts/{}", account.id));
+            match self.store.open_account(&account, &scope, &request, &event).await? {
                 Opened::New => return Ok(account),
                 Opened::Before(id) => return self.store.account(id).await?.ok_or(Error::AccountNotFound(id)),
                 Opened::IbanTaken => {}

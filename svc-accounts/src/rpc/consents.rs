@@ -5,7 +5,7 @@ use proto::accounts::v1 as pb;
 use tokio::time::Instant;
 
 use super::access::{Access, Reach};
-use super::{Rpc, answer_by, convert};
+use super::{Rpc, answer_by, audit, convert};
 use crate::clock;
 use crate::domain::{AccountId, Consent, ConsentId, ConsentScope, ConsentState, CustomerId, PartnerId};
 use crate::error::Error;
@@ -29,7 +29,9 @@ impl Rpc {
         let holder = Access::of(&call.caller).as_holder()?;
         let id = ConsentId::new(clock::new_id());
         let consent = Consent::given(id, wanted.account_id, holder, wanted.terms, now);
-        let consent = match self.store.give_consent(&consent, &request).await? {
+        let resource = format!("accounts/{}/consents/{id}", wanted.account_id);
+        let event = audit::done(call, audit::CREATE_CONSENT, resource);
+        let consent = match self.store.give_consent(&consent, &request, &event).await? {
             Given::New => consent,
             Given::Before(id) => self.known_consent(ConsentName { account: wanted.account_id, id }).await?,
         };
@@ -89,7 +91,9 @@ impl Rpc {
         let name = convert::consent_name(&request.account_id, &request.consent_id)?;
         let holder = Access::of(&call.caller).as_holder()?;
         self.demand_holder(name.account, holder).await?;
-        let consent = self.store.take_consent_back(name, clock::now()).await?;
+        let resource = format!("accounts/{}/consents/{}", name.account, name.id);
+        let event = audit::done(call, audit::REVOKE_CONSENT, resource);
+        let consent = self.store.take_consent_back(name, &event, clock::now()).await?;
         let consent = match consent.state {
             ConsentState::Revoking => self.revoke_until(name, answer_by(call.deadline.instant())).await?,
             ConsentState::Pending | ConsentState::Active | ConsentState::Revoked => consent,

@@ -1,6 +1,7 @@
 //! Between the contract and the domain; the only file that sees both. Requests are read whole, so that a client hears of
 //! every field that breaks its rule at once.
 
+mod audit;
 mod consent;
 
 use std::fmt::Display;
@@ -16,6 +17,7 @@ use crate::domain::{
 };
 use crate::error::Error;
 use crate::timestamp;
+pub use audit::{Outcome, event};
 pub use consent::{check_consent, consent, consent_name, create_consent, list_consents};
 
 /// Pages of every list.

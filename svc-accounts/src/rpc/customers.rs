@@ -4,7 +4,7 @@ use chassis::Call;
 use proto::accounts::v1 as pb;
 
 use super::access::Access;
-use super::{Rpc, convert};
+use super::{Rpc, audit, convert};
 use crate::clock;
 use crate::domain::{Customer, CustomerId};
 use crate::error::Error;
@@ -20,8 +20,9 @@ impl Rpc {
         Access::of(&call.caller).write_any()?;
         let request = wanted.request(self.store.seal(), &call.caller.idempotency_scope());
         let id = CustomerId::new(clock::new_id());
+        let event = audit::done(call, audit::CREATE_CUSTOMER, format!("customers/{id}"));
         let customer = Customer::new(id, wanted.display_name, wanted.email, clock::now());
-        let customer = match self.store.create_customer(&customer, &request).await? {
+        let customer = match self.store.create_customer(&customer, &request, &event).await? {
             Created::New => customer,
             Created::Before(id) => self.store.customer(id).await?.ok_or(Error::CustomerNotFound(id))?,
         };

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::Store;
 use super::item::{Item, Reader, Writer, corrupt};
 use super::key::{ACCOUNT_PREFIX, Key};
 use super::query::Range;
 use super::request;
 use super::transact::Written;
+use super::{Event, Store};
 use crate::domain::{
     Account, AccountId, AccountName, AccountState, CurrencyCode, CustomerId, Iban, Request, StateRevision,
     UnixMillis,
@@ -34,6 +34,7 @@ impl Store {
         account: &Account,
         opened_by: &str,
         request: &Request,
+        event: &Event,
     ) -> Result<Opened, Error> {
         const CUSTOMER: usize = 0;
         const REQUEST: usize = 1;
@@ -51,6 +52,7 @@ impl Store {
             self.put_new(
                 Writer::at(&Key::opening(id)).number("create_time", account.create_time.get()).done(),
             )?,
+            self.put_event(event)?,
         ];
         match self.transact("OpenAccount", steps).await? {
             Written::All => Ok(Opened::New),

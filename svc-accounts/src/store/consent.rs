@@ -5,13 +5,13 @@ use std::fmt;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 
-use super::Store;
 use super::item::{Item, Reader, Writer, corrupt};
 use super::key::{CONSENT_PREFIX, GRANTING, Key, PARTNER_PREFIX};
 use super::query::Range;
 use super::request;
 use super::transact::Written;
 use super::waiting::{self, WaitingPage};
+use super::{Event, Store};
 use crate::domain::{
     AccountId, AccountState, Caps, Consent, ConsentId, ConsentScope, ConsentScopes, ConsentState, CustomerId,
     PartnerId, Request, StateRevision, Terms, UnixMillis,
@@ -61,7 +61,12 @@ impl Consent {
 impl Store {
     /// Writes a new consent, and puts it among those that wait for the ledger. What stands in the way is told in this order:
     /// the customer does not hold the account, a known request, too many consents, an account that is not active.
-    pub async fn give_consent(&self, consent: &Consent, request: &Request) -> Result<Given, Error> {
+    pub async fn give_consent(
+        &self,
+        consent: &Consent,
+        request: &Request,
+        event: &Event,
+    ) -> Result<Given, Error> {
         const HOLDER: usize = 0;
         const REQUEST: usize = 1;
         const ACCOUNT: usize = 2;
@@ -88,6 +93,7 @@ impl Store {
                     .done(),
             )?,
             self.put_new(granting(consent))?,
+            self.put_event(event)?,
         ];
         match self.transact("GiveConsent", steps).await? {
             Written::All => Ok(Given::New),
@@ -102,7 +108,12 @@ impl Store {
 
     /// Takes a consent back, and puts it among those that wait for the ledger: from here on this service allows nothing by
     /// it. Answers the consent as it then is; one that was taken back before is left as it is.
-    pub async fn take_consent_back(&self, name: ConsentName, now: UnixMillis) -> Result<Consent, Error> {
+    pub async fn take_consent_back(
+        &self,
+        name: ConsentName,
+        event: &Event,
+        now: UnixMillis,
+    ) -> Result<Consent, Error> {
         for _ in 0..TRIES {
             let consent = self.consent(name).await?.ok_or(Error::ConsentNotFound(name.id))?;
             let Some(taken_back) = consent.taken_back(now) else {
@@ -113,6 +124,7 @@ impl Store {
                 self.delete(&Key::consented(name.account, &consent.terms.partner, name.id))?,
                 // It may wait there still as PENDING.
                 self.put(granting(&taken_back))?,
+                self.put_event(event)?,
             ];
             match self.transact("TakeConsentBack", steps).await? {
                 Written::All => return Ok(taken_back),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::key::{Key, PARTITION, SORT};
@@ -47,6 +48,12 @@ impl Writer {
         self
     }
 
+    /// Adds bytes.
+    pub fn bytes(mut self, name: &'static str, value: Blob) -> Self {
+        self.0.insert(name.to_owned(), AttributeValue::B(value));
+        self
+    }
+
     /// The item.
     pub fn done(self) -> Item {
         self.0
@@ -87,6 +94,12 @@ impl<'a> Reader<'a> {
     pub fn words<T>(&self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Error> {
         let words = self.0.get(name).and_then(|value| value.as_ss().ok()).ok_or_else(|| corrupt(name))?;
         words.iter().map(|word| parse(word).ok_or_else(|| corrupt(name))).collect()
+    }
+
+    /// Bytes.
+    pub fn bytes(&self, name: &'static str) -> Result<&'a [u8], Error> {
+        let value = self.0.get(name).and_then(|value| value.as_b().ok());
+        value.map(Blob::as_ref).ok_or_else(|| corrupt(name))
     }
 
     /// Where it stands.

@@ -15,6 +15,7 @@
 //! | `CONSENTS#<account>` | `CONSENT#<consent>` | the consent |
 //! | `CONSENTS#<account>` | `PARTNER#<partner>#<consent>` | was given to this partner, and not taken back |
 //! | `GRANTING` | `CONSENT#<consent>` | the ledger does not know of its newest intent |
+//! | `OUTBOX` | `EVENT#<event>` | is to be told to whoever keeps the audit |
 //!
 //! Consents stand beside the account's partition and not in it: an opening reads all of that partition, and the consents of
 //! an account only grow in number.
@@ -22,6 +23,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use uuid::Uuid;
 
 use crate::domain::seal::Purpose;
 use crate::domain::{AccountId, ConsentId, CustomerId, Email, Iban, PartnerId, Request, Seal};
@@ -42,6 +44,10 @@ pub const GRANTING: &str = "GRANTING";
 pub const CONSENT_PREFIX: &str = "CONSENT#";
 /// How the sort keys of the marks of partners begin.
 pub const PARTNER_PREFIX: &str = "PARTNER#";
+/// Where audit events wait to be shipped. Empty but for the last moments.
+pub const OUTBOX: &str = "OUTBOX";
+/// How the sort keys of events begin.
+pub const EVENT_PREFIX: &str = "EVENT#";
 /// How the sort keys of customers begin.
 pub const CUSTOMER_PREFIX: &str = "CUST#";
 /// How the sort keys of accounts begin.
@@ -131,6 +137,11 @@ impl Key {
     /// In the list of consents that wait for the ledger.
     pub fn granting(consent: ConsentId) -> Self {
         Self::new(GRANTING, format!("{CONSENT_PREFIX}{consent}"))
+    }
+
+    /// An audit event.
+    pub fn event(id: Uuid) -> Self {
+        Self::new(OUTBOX, format!("{EVENT_PREFIX}{}", id.hyphenated()))
     }
 
     /// Names no item; reading it tells whether the table answers.

@@ -15,7 +15,7 @@ use super::place::{
     Place, Process, eventually, in_millis, new_account, new_consent, opened, owner, partner, request,
     request_within, service, staff,
 };
-use super::store::asked;
+use super::store::{asked, event};
 use crate::clock;
 use crate::domain::{
     AccountId, Caps, Consent, ConsentId, ConsentScope, ConsentScopes, ConsentState, CustomerId, PartnerId,
@@ -247,7 +247,7 @@ async fn a_revocation_killed_before_the_ledger_completes_and_a_late_grant_does_n
     let consent = give(&first, &ada, new_consent(id, "r1", "psp")).await.expect("given");
     let name = name_of(&consent);
     let active = first.rpc.store.consent(name).await.expect("read").expect("there");
-    let revoking = first.rpc.store.take_consent_back(name, clock::now()).await.expect("written");
+    let revoking = first.rpc.store.take_consent_back(name, &event(), clock::now()).await.expect("written");
     assert_eq!(revoking.state, ConsentState::Revoking);
     let ledger = first.ledger.clone();
     drop(first);
@@ -358,7 +358,7 @@ async fn consents_in_force_are_bounded_and_expired_ones_make_room() {
         };
         let (id, holder) = (ConsentId::new(clock::new_id()), CustomerId::parse(holder).expect("an id"));
         let consent = Consent::given(id, account_id, holder, terms, UnixMillis::new(now));
-        store.give_consent(&consent, &asked(store, &format!("r{number}"), "")).await
+        store.give_consent(&consent, &asked(store, &format!("r{number}"), ""), &event()).await
     };
     let ada = account.customer_id.as_str();
     for given in join_all((0..IN_FORCE_MAX).map(|number| give_at(ada, number, 1_000))).await {

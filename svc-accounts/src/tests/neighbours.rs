@@ -1,7 +1,7 @@
-//! The services that this one calls, as far as it calls them: a ledger that opens accounts and keeps grants, and a cache with
-//! leases and tags. Each can be taken away. What they were told is kept for the test to read.
+//! The services that this one calls, as far as it calls them: a ledger that opens accounts and keeps grants, a cache with
+//! leases and tags, and whoever keeps the audit. Each can be taken away. What they were told is kept for the test to read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
@@ -13,6 +13,7 @@ use proto::cache::v1::{
     AcquireLeaseRequest, AcquireLeaseResponse, BatchGetEntriesRequest, BatchGetEntriesResponse, Entry,
     GetEntryRequest, InvalidateTagsRequest, InvalidateTagsResponse, SetEntryRequest, SetEntryResponse,
 };
+use proto::edge::v1::{AppendRequest, AppendResponse, AuditEvent};
 use proto::ledger::v1::{CreateLedgerAccountRequest, Grant, LedgerAccount, SetGrantRequest};
 use tonic::Status;
 use tonic::body::Body;
@@ -42,6 +43,11 @@ pub struct State {
     pub granted: Vec<Grant>,
     /// Whether a call to the ledger came with somebody's identity.
     pub impersonated: bool,
+    pub keeper: Mood,
+    /// Audit events by their ids, each as it first came.
+    pub audit: BTreeMap<String, AuditEvent>,
+    /// How many came, repeated ones too.
+    pub audit_received: usize,
     pub cache: Mood,
     pub cache_calls: usize,
     pub entries: HashMap<String, SetEntryRequest>,
@@ -66,6 +72,10 @@ impl Neighbours {
             let mut state = self.state();
             state.impersonated |= request.headers().contains_key("txn-token");
             state.ledger
+        } else if path.starts_with("/edge.v1.AuditService/") {
+            let mut state = self.state();
+            state.impersonated |= request.headers().contains_key("causeway-caller");
+            state.keeper
         } else {
             let mut state = self.state();
             state.cache_calls += 1;
@@ -80,6 +90,7 @@ impl Neighbours {
         match path.rsplit('/').next().unwrap_or_default() {
             "CreateLedgerAccount" => unary(request, move |body| self.create_ledger_account(body)).await,
             "SetGrant" => unary(request, move |body| self.set_grant(body)).await,
+            "Append" => unary(request, move |body| self.append(body)).await,
             "GetEntry" => unary(request, move |body| self.get_entry(&body)).await,
             "BatchGetEntries" => unary(request, move |body| self.batch_get_entries(&body)).await,
             "AcquireLease" => unary(request, move |body| self.acquire_lease(body)).await,
@@ -111,6 +122,15 @@ impl Neighbours {
         }
         state.granted.push(grant.clone());
         Ok(grant)
+    }
+
+    fn append(&self, request: AppendRequest) -> Result<AppendResponse, Status> {
+        let mut state = self.state();
+        state.audit_received += request.events.len();
+        for event in request.events {
+            state.audit.entry(event.event_id.clone()).or_insert(event);
+        }
+        Ok(AppendResponse {})
     }
 
     fn get_entry(&self, request: &GetEntryRequest) -> Result<Entry, Status> {

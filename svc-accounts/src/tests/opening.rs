@@ -12,7 +12,7 @@ use super::neighbours::Mood;
 use super::place::{
     Place, Process, eventually, new_account, new_customer, owner, request, request_within, staff,
 };
-use super::store::{account, asked};
+use super::store::{account, asked, event};
 use crate::domain::{Account, AccountId, AccountState, CustomerId};
 use crate::ledger::LedgerError;
 use crate::saga::{DRIVEN_MAX, Stuck};
@@ -28,7 +28,7 @@ async fn customer(process: &Process) -> CustomerId {
 async fn written(process: &Process, customer: CustomerId) -> Account {
     let store = &process.rpc.store;
     let opening = account(customer, 7);
-    let opened = store.open_account(&opening, "subject:test", &asked(store, "opening", "")).await;
+    let opened = store.open_account(&opening, "subject:test", &asked(store, "opening", ""), &event()).await;
     assert_eq!(opened.expect("written"), Opened::New);
     opening
 }
@@ -129,7 +129,7 @@ async fn openings_that_the_ledger_stumbles_over_hold_up_no_other() {
     for number in 0..=DRIVEN_MAX {
         let opening = account(customer, number as u64);
         let asked = asked(&first.rpc.store, &format!("opening-{number}"), "");
-        let opened = first.rpc.store.open_account(&opening, "subject:test", &asked).await;
+        let opened = first.rpc.store.open_account(&opening, "subject:test", &asked, &event()).await;
         assert_eq!(opened.expect("written"), Opened::New);
         openings.push(opening.id);
     }
