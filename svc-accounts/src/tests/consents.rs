@@ -195,6 +195,9 @@ async fn a_revocation_is_answered_only_when_the_ledger_knows() {
         assert!(!allows(&process, id, "psp").await, "it allows nothing here from the first write on");
         let revoking = read(&process, &ada, id, &consent.consent_id).await.expect("read");
         assert_eq!(revoking.state(), pb::ConsentState::Revoking);
+        let (account, psp) = (name_of(&revoking).account, PartnerId::parse("psp").expect("valid"));
+        let found = process.rpc.store.consents_given_to(account, &psp).await.expect("read");
+        assert_eq!(found, [], "nobody looks at it any more");
     }
 
     place.neighbours.state().ledger = Mood::Well;
