@@ -174,6 +174,14 @@ async fn e5_nobody_touches_consents_to_anothers_account() {
         let answer = process.rpc.check_consent(request(outside, asked.clone())).await;
         assert_eq!(code(answer), Code::PermissionDenied, "not from outside the mesh");
     }
+    // A service hands on for whom it asks, and is answered whoever that is.
+    let through =
+        Caller { service: Some("svc-docs".to_owned()), ..partner("psp", Some(&account.customer_id)) };
+    let answer = process.rpc.check_consent(request(&through, asked)).await;
+    assert!(answer.expect("judged").into_inner().allowed);
+    let batch = pb::BatchGetAccountsRequest { account_ids: vec![id.to_owned()] };
+    let batch = process.rpc.batch_get_accounts(request(&through, batch)).await;
+    assert_eq!(batch.expect("read").into_inner().accounts, std::slice::from_ref(&account));
     assert!(allows(&process, id, "psp").await, "nothing of it had an effect");
 }
 
