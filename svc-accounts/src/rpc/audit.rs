@@ -103,6 +103,13 @@ impl Audit {
         self.lost.get()
     }
 
+    /// As many refusals under way as there may be, until it is dropped.
+    #[cfg(test)]
+    pub fn crowded(&self) -> tokio::sync::OwnedSemaphorePermit {
+        let all = u32::try_from(REFUSALS_AT_ONCE).expect("few");
+        self.refusals.clone().try_acquire_many_owned(all).expect("none under way")
+    }
+
     fn refused(&self, event: Event) {
         let permit = if self.overflows.load(Ordering::Relaxed) {
             None

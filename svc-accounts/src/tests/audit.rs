@@ -233,3 +233,27 @@ async fn refusals_are_not_written_while_the_box_overflows() {
     let customer = format!("customers/{}", created.expect("created").into_inner().customer_id);
     assert!(in_the_box(&place).iter().any(|event| event.resource == customer));
 }
+
+#[tokio::test]
+async fn no_more_refusals_are_written_at_once_than_the_table_bears() {
+    let place = Place::new().await;
+    place.neighbours.state().keeper = Mood::Away;
+    let process = place.start_without_sweep().await;
+    let refuse = async || {
+        let stranger = owner(&Uuid::from_u128(1).to_string());
+        let wanted = new_account(&Uuid::from_u128(2).to_string(), "r");
+        let refusal = process.rpc.open_account(request(&stranger, wanted)).await;
+        assert_eq!(
+            refusal.expect_err("refused").code(),
+            Code::PermissionDenied,
+            "whatever becomes of its event"
+        );
+    };
+    let crowd = process.rpc.audit.crowded();
+    refuse().await;
+    assert_eq!(process.rpc.audit.lost(), 1);
+    drop(crowd);
+    refuse().await;
+    holds(&place, 1).await;
+    assert_eq!(process.rpc.audit.lost(), 1);
+}
