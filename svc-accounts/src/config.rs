@@ -32,7 +32,10 @@ pub struct Config {
     pub cache: Cache,
     /// The opening of accounts.
     #[serde(default)]
-    pub opening: Opening,
+    pub opening: Saga,
+    /// The granting of consents, and their revocation.
+    #[serde(default)]
+    pub granting: Saga,
 }
 
 /// `[store]`: the DynamoDB table.
@@ -116,11 +119,19 @@ pub struct Bank {
     /// overdrawn is money made by one pair of eyes, where the ledger asks for two.
     #[serde(default = "Bank::overdraft_limit_max")]
     pub overdraft_limit_max_minor_units: i64,
+    /// How long a consent may last. Commission Delegated Regulation (EU) 2018/389, article 10, as amended by (EU) 2022/2360:
+    /// after 180 days a customer must say again who may read.
+    #[serde(default = "Bank::consent_days_max")]
+    pub consent_days_max: u32,
 }
 
 impl Bank {
     const fn overdraft_limit_max() -> i64 {
         1_000_000
+    }
+
+    const fn consent_days_max() -> u32 {
+        180
     }
 
     fn currencies() -> Vec<CurrencyCode> {
@@ -160,22 +171,22 @@ impl Default for Cache {
     }
 }
 
-/// `[opening]`: how accounts become active.
+/// `[opening]`, `[granting]`: how what the ledger must know of gets there.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Opening {
+pub struct Saga {
     /// How long one call to the ledger may take: the default deadline of its RPC.
     pub ledger_ms: u64,
-    /// How often openings that were left behind are looked for.
+    /// How often works that were left behind are looked for.
     pub sweep_ms: u64,
-    /// How old an opening must be to count as left behind: younger ones are still driven by the RPC that asked.
+    /// How old a work must be to count as left behind: younger ones are still driven by the RPC that asked.
     pub grace_ms: u64,
-    /// How long an opening that the ledger refused is left alone, doubled with each refusal up to an hour: it needs a
+    /// How long a work that the ledger refused is left alone, doubled with each refusal up to an hour: it needs a
     /// person, and repeating it every second would only fill the log.
     pub refused_ms: u64,
 }
 
-impl Default for Opening {
+impl Default for Saga {
     fn default() -> Self {
         Self { ledger_ms: 5_000, sweep_ms: 1_000, grace_ms: 3_000, refused_ms: 60_000 }
     }
@@ -205,6 +216,7 @@ impl ServiceConfig for Config {
             self.bank.overdraft_limit_max_minor_units >= 0,
             "[bank] overdraft_limit_max_minor_units must not be negative"
         );
+        ensure!(self.bank.consent_days_max > 0, "[bank] consent_days_max must be positive");
         ensure!(!self.store.region.is_empty(), "[store] region must not be empty");
         ensure!(!self.store.table.is_empty(), "[store] table must not be empty");
         ensure!(self.store.attempts > 0, "[store] attempts must be at least 1");
@@ -227,6 +239,9 @@ impl ServiceConfig for Config {
             ("[opening] ledger_ms", self.opening.ledger_ms),
             ("[opening] sweep_ms", self.opening.sweep_ms),
             ("[opening] refused_ms", self.opening.refused_ms),
+            ("[granting] ledger_ms", self.granting.ledger_ms),
+            ("[granting] sweep_ms", self.granting.sweep_ms),
+            ("[granting] refused_ms", self.granting.refused_ms),
         ];
         for (name, millis) in waits {
             ensure!(millis > 0, "{name} must be positive");
@@ -273,6 +288,11 @@ mod tests {
                 "create_table = false",
                 r#"iban_country = "DE", overdraft_limit_max_minor_units = -1"#,
                 "[bank] overdraft_limit_max_minor_units",
+            ),
+            (
+                "create_table = false",
+                r#"iban_country = "DE", consent_days_max = 0"#,
+                "[bank] consent_days_max",
             ),
         ] {
             let error =

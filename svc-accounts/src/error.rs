@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chassis::error::{Failure, Kind, Violation};
 
-use crate::domain::{AccountId, CustomerId};
+use crate::domain::{AccountId, ConsentId, CustomerId};
 use crate::store::fault::Fault;
 
 /// Everything an RPC of the service can answer instead of its result.
@@ -26,6 +26,9 @@ pub enum Error {
     /// There is none, and the caller may know.
     #[error("no such account")]
     AccountNotFound(AccountId),
+    /// The account has none; the caller may touch the account, and so may know.
+    #[error("no such consent")]
+    ConsentNotFound(ConsentId),
     /// A known request id with another body.
     #[error("the request_id belongs to a request that differs in its {field}")]
     RequestIdReused {
@@ -35,6 +38,15 @@ pub enum Error {
     /// Another customer has the address.
     #[error("the email belongs to another customer")]
     EmailTaken,
+    /// A consent to an account that the ledger does not know yet.
+    #[error("the account is not active")]
+    AccountNotActive,
+    /// A consent more than an account may have in force.
+    #[error("the account has too many consents in force; revoke one first")]
+    TooManyConsents,
+    /// The consent is taken back here, but the ledger has not said that it knows.
+    #[error("the consent is being revoked; the ledger has not confirmed it yet")]
+    RevocationUnconfirmed,
     /// Concurrent writes of the same items would not let this one through.
     #[error("concurrent writes got in the way; try again")]
     Contended,
@@ -74,10 +86,11 @@ impl Failure for Error {
         match self {
             Self::Invalid(_) => Kind::Invalid,
             Self::NotPermitted | Self::OverdraftNotPermitted => Kind::Forbidden,
-            Self::CustomerNotFound(_) | Self::AccountNotFound(_) => Kind::NotFound,
+            Self::CustomerNotFound(_) | Self::AccountNotFound(_) | Self::ConsentNotFound(_) => Kind::NotFound,
             Self::RequestIdReused { .. } | Self::EmailTaken => Kind::Exists,
+            Self::AccountNotActive | Self::TooManyConsents => Kind::Precondition,
             Self::Contended => Kind::Conflict,
-            Self::StoreUnavailable(_) => Kind::Unavailable,
+            Self::RevocationUnconfirmed | Self::StoreUnavailable(_) => Kind::Unavailable,
             Self::NoIban | Self::Store(_) | Self::Corrupt(_) => Kind::Internal,
         }
     }
@@ -89,8 +102,12 @@ impl Failure for Error {
             Self::OverdraftNotPermitted => "OVERDRAFT_NOT_PERMITTED",
             Self::CustomerNotFound(_) => "CUSTOMER_NOT_FOUND",
             Self::AccountNotFound(_) => "ACCOUNT_NOT_FOUND",
+            Self::ConsentNotFound(_) => "CONSENT_NOT_FOUND",
             Self::RequestIdReused { .. } => "REQUEST_ID_REUSED",
             Self::EmailTaken => "EMAIL_TAKEN",
+            Self::AccountNotActive => "ACCOUNT_NOT_ACTIVE",
+            Self::TooManyConsents => "TOO_MANY_CONSENTS",
+            Self::RevocationUnconfirmed => "REVOCATION_UNCONFIRMED",
             Self::Contended => "WRITE_CONTENDED",
             Self::NoIban => "NO_IBAN",
             Self::StoreUnavailable(_) => "STORE_UNAVAILABLE",
@@ -104,10 +121,14 @@ impl Failure for Error {
             Self::RequestIdReused { field } => vec![("field", (*field).to_owned())],
             Self::CustomerNotFound(id) => vec![("customer_id", id.to_string())],
             Self::AccountNotFound(id) => vec![("account_id", id.to_string())],
+            Self::ConsentNotFound(id) => vec![("consent_id", id.to_string())],
             Self::Invalid(_)
             | Self::NotPermitted
             | Self::OverdraftNotPermitted
             | Self::EmailTaken
+            | Self::AccountNotActive
+            | Self::TooManyConsents
+            | Self::RevocationUnconfirmed
             | Self::Contended
             | Self::NoIban
             | Self::StoreUnavailable(_)
@@ -119,12 +140,16 @@ impl Failure for Error {
     fn violations(&self) -> Vec<Violation> {
         match self {
             Self::Invalid(violations) => violations.clone(),
+            Self::AccountNotActive => vec![Violation::new("account", self.to_string())],
+            Self::TooManyConsents => vec![Violation::new("consents", self.to_string())],
             Self::NotPermitted
             | Self::OverdraftNotPermitted
             | Self::CustomerNotFound(_)
             | Self::AccountNotFound(_)
+            | Self::ConsentNotFound(_)
             | Self::RequestIdReused { .. }
             | Self::EmailTaken
+            | Self::RevocationUnconfirmed
             | Self::Contended
             | Self::NoIban
             | Self::StoreUnavailable(_)
@@ -137,12 +162,16 @@ impl Failure for Error {
         match self {
             Self::CustomerNotFound(id) => Some(("accounts.v1.Customer", id.to_string())),
             Self::AccountNotFound(id) => Some(("accounts.v1.Account", id.to_string())),
+            Self::ConsentNotFound(id) => Some(("accounts.v1.Consent", id.to_string())),
             // Neither names the other record: who asks learns that there is one, not which.
             Self::EmailTaken => Some(("accounts.v1.Customer", String::new())),
             Self::RequestIdReused { .. } => Some(("accounts.v1.Request", String::new())),
             Self::Invalid(_)
             | Self::NotPermitted
             | Self::OverdraftNotPermitted
+            | Self::AccountNotActive
+            | Self::TooManyConsents
+            | Self::RevocationUnconfirmed
             | Self::Contended
             | Self::NoIban
             | Self::StoreUnavailable(_)
@@ -152,8 +181,9 @@ impl Failure for Error {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        // A throttled or failing-over table recovers within about a second.
-        matches!(self, Self::StoreUnavailable(_)).then_some(Duration::from_secs(1))
+        // A throttled or failing-over table recovers within about a second; the ledger is asked again as soon.
+        matches!(self, Self::StoreUnavailable(_) | Self::RevocationUnconfirmed)
+            .then_some(Duration::from_secs(1))
     }
 }
 

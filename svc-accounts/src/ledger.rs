@@ -1,14 +1,16 @@
-//! The ledger's side of an account, by svc-ledger across the edge. The service acts for itself: whether the account may be
-//! opened was decided when it was asked for, and the opening must go on when the one who asked is long gone.
+//! The ledger's side of accounts and consents, by svc-ledger across the edge. The service acts for itself: whether an account
+//! may be opened or a partner let in was decided when it was asked for, and it must go on when the one who asked is long gone.
 
 use std::time::Duration;
 
 use chassis::EdgeChannel;
-use proto::ledger::v1::CreateLedgerAccountRequest;
 use proto::ledger::v1::ledger_service_client::LedgerServiceClient;
+use proto::ledger::v1::{CreateLedgerAccountRequest, Grant, GrantScope, SetGrantRequest};
 use tonic::Code;
 
+use crate::domain::{Consent, ConsentScope};
 use crate::store::Unopened;
+use crate::timestamp;
 
 /// Why the ledger's side is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +19,7 @@ pub enum LedgerError {
     #[error("the ledger did not answer: {0:?}")]
     Later(Code),
     /// A judgement. The same call gets it again until someone corrects what is wrong.
-    #[error("the ledger refused the account: {0:?}")]
+    #[error("the ledger refused: {0:?}")]
     Refused(Code),
 }
 
@@ -50,9 +52,41 @@ impl Ledger {
             Err(status) => Err(sort(status.code())),
         }
     }
+
+    /// Lets the partner act as the consent says in its newest intent: not at all once it was taken back. Repeating it changes
+    /// nothing.
+    pub async fn set_grant(&self, consent: &Consent) -> Result<(), LedgerError> {
+        let terms = &consent.terms;
+        let grant = Grant {
+            consent_id: consent.id.to_string(),
+            account_id: consent.account_id.to_string(),
+            partner_id: terms.partner.as_str().to_owned(),
+            scopes: consent.ledger_scopes().filter_map(scope).map(i32::from).collect(),
+            per_transfer_max_minor_units: terms.caps.per_transfer_max(),
+            total_max_minor_units: terms.caps.total_max(),
+            expire_time: Some(timestamp::of(terms.expire_time)),
+            revision: i64::from(consent.state_revision.get()),
+            used_minor_units: 0,
+        };
+        let mut client = LedgerServiceClient::new(self.edge.as_service(self.budget));
+        match client.set_grant(SetGrantRequest { grant: Some(grant) }).await {
+            Ok(_grant) => Ok(()),
+            Err(status) => Err(sort(status.code())),
+        }
+    }
 }
 
-/// A judgement is what the ledger says about this account; everything else is about the moment.
+/// The ledger's name of a scope, if it has one.
+const fn scope(scope: ConsentScope) -> Option<GrantScope> {
+    match scope {
+        ConsentScope::ReadAccount => None,
+        ConsentScope::ReadBalance => Some(GrantScope::ReadBalance),
+        ConsentScope::ReadEntries => Some(GrantScope::ReadEntries),
+        ConsentScope::CreateTransfers => Some(GrantScope::CreateTransfers),
+    }
+}
+
+/// A judgement is what the ledger says about this record; everything else is about the moment.
 const fn sort(code: Code) -> LedgerError {
     match code {
         Code::InvalidArgument

@@ -1,14 +1,16 @@
-//! Customers and their accounts: who holds what, under which IBAN, and how far each account is in its life. Owns the
-//! DynamoDB table and nothing else; what an account holds is the ledger's to say.
+//! Customers and their accounts: who holds what, under which IBAN, how far each account is in its life, and whom its holder
+//! has let in. Owns the DynamoDB table and nothing else; what an account holds is the ledger's to say.
 //!
-//! Reading order: `domain` (what customers and accounts are), `store` (the table), `ledger` and `cache` (the two other
-//! services it calls, across the edge), `saga` (how an account becomes active), `rpc` (the contract).
+//! Reading order: `domain` (what customers, accounts and consents are), `store` (the table), `ledger` and `cache` (the two
+//! other services it calls, across the edge), `saga` (how an account becomes active and a consent known), `rpc` (the contract).
 //!
 //! Promises:
 //! * A write happens once for each principal and request id, for ever, and all of its items are written or none.
 //! * An email belongs to one customer and an IBAN to one account; the table keeps a mark of the address in its key, not
 //!   the address.
 //! * An account that was answered OPENING becomes ACTIVE by itself, whatever stops in between.
+//! * A consent that was taken back allows nothing from the first write on, and the answer says so only once the ledger knows.
+//! * Whatever an audited RPC does leaves its audit event in the same transaction, once, and it reaches whoever keeps it.
 //! * What a caller may touch is read from the table; the cache only makes answers faster, and its absence only slower.
 
 mod cache;
@@ -23,6 +25,7 @@ mod saga;
 mod store;
 #[cfg(test)]
 mod tests;
+mod timestamp;
 
 use anyhow::Context as _;
 use chassis::run::{Service, Start};
@@ -34,8 +37,8 @@ use cache::Cache;
 use config::{Config, millis};
 use domain::Seal;
 use ledger::Ledger;
-use rpc::Rpc;
-use saga::Saga;
+use rpc::{Audit, Rpc};
+use saga::{Granting, Opening, Saga, Work};
 use store::Store;
 
 /// The service.
@@ -55,18 +58,18 @@ impl Service for Accounts {
         let store = Store::connect(&config.store, seal).await?;
         start.health.set_ready(health::STORE, true);
 
-        let waiting = Gauge::default();
-        start.metrics.register(
-            "accounts_openings_waiting",
-            "Accounts that wait for the ledger",
-            waiting.clone(),
-        );
         let cache = Cache::new(start.edge.clone(), start.drain.clone(), &config.cache, &start.metrics);
         let ledger = Ledger::new(start.edge.clone(), millis(config.opening.ledger_ms));
-        let saga = Saga::new(store.clone(), ledger, cache.clone(), config.opening.clone(), waiting);
+        let opening = Opening { store: store.clone(), ledger, cache: cache.clone() };
+        let name = ("accounts_openings_waiting", "Accounts that wait for the ledger");
+        let openings = driven(opening, &config.opening, name, &start);
+        let ledger = Ledger::new(start.edge.clone(), millis(config.granting.ledger_ms));
+        let granting = Granting { store: store.clone(), ledger };
+        let name = ("accounts_consents_waiting", "Consents whose newest intent waits for the ledger");
+        let grantings = driven(granting, &config.granting, name, &start);
 
+        let audit = Audit::start(&store, &start);
         let drain = &start.drain;
-        drain.spawn("opening sweep", saga.clone().sweep(drain.stopping()));
         let period = millis(config.store.probe_ms);
         let watch = health::watch(store.clone(), start.health.clone(), period, drain.stopping());
         drain.spawn("store health", watch);
@@ -74,10 +77,37 @@ impl Service for Accounts {
         let ibans = config.bank.iban_range()?;
         let currencies = config.bank.currencies.clone().into();
         let overdraft_limit_max = config.bank.overdraft_limit_max_minor_units;
-        Ok(Self { rpc: Rpc { store, cache, saga, ibans, currencies, overdraft_limit_max } })
+        let consent_days_max = config.bank.consent_days_max;
+        Ok(Self {
+            rpc: Rpc {
+                store,
+                cache,
+                openings,
+                grantings,
+                audit,
+                ibans,
+                currencies,
+                overdraft_limit_max,
+                consent_days_max,
+            },
+        })
     }
 
     fn routes(&self) -> Routes {
         Routes::new(AccountsServiceServer::new(self.rpc.clone()))
     }
+}
+
+/// A saga whose sweep runs until the drain, with the number of works it finds under `name`.
+fn driven<W: Work>(
+    work: W,
+    config: &config::Saga,
+    (name, help): (&'static str, &'static str),
+    start: &Start,
+) -> Saga<W> {
+    let waiting = Gauge::default();
+    start.metrics.register(name, help, waiting.clone());
+    let saga = Saga::new(work, config.clone(), waiting);
+    start.drain.spawn(W::NAME, saga.clone().sweep(start.drain.stopping()));
+    saga
 }

@@ -1,9 +1,14 @@
-//! How an account becomes active: OPENING in the table, then the ledger's side, then ACTIVE in the table. Each step may be
-//! repeated, and the list of openings outlives the process, so whatever stops in between (this process, the ledger, the
-//! edge) the opening goes on: first by the RPC that asked, then by the sweep of any replica. Two that drive the same
-//! opening do the same work twice and no harm.
+//! What takes more than one write: an intent in the table, then the ledger's side of it, then the table again. Each step may
+//! be repeated, and the list of what is not finished outlives the process, so whatever stops in between (this process, the
+//! ledger, the edge) the work goes on: first by the RPC that asked, then by the sweep of any replica. Two that drive the
+//! same work do it twice and no harm. `opening` and `granting` are the two works; what drives them is here.
+
+pub mod granting;
+pub mod opening;
 
 use std::collections::HashMap;
+use std::fmt::{Debug, Display};
+use std::hash::Hash;
 use std::time::Duration;
 
 use chassis::error::{Failure as _, Kind};
@@ -11,25 +16,26 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::cache::Cache;
 use crate::clock;
 use crate::config::{self, millis};
-use crate::domain::{Account, AccountId, AccountState, UnixMillis};
+use crate::domain::UnixMillis;
 use crate::error::Error;
-use crate::ledger::{Ledger, LedgerError};
-use crate::store::{Pending, Store};
+use crate::ledger::LedgerError;
+use crate::store::{Waiting, WaitingPage};
+pub use granting::{Granting, Grantings};
+pub use opening::{Opening, Openings};
 
-/// Openings that a sweep reads at once. It reads on only while the ledger answers.
+/// Works that a sweep reads at once. It reads on only while the ledger answers.
 const PAGE: usize = 200;
-/// Openings driven on at once by a sweep: a backlog after an outage must not take the ledger's capacity from payments.
+/// Works driven on at once by a sweep: a backlog after an outage must not take the ledger's capacity from payments.
 pub const DRIVEN_MAX: usize = 8;
 /// Pauses between the tries of the RPC that asked: the ledger is usually back in one of the first.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest an opening that the ledger refused is left alone.
+/// The longest a work that the ledger refused is left alone.
 const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(3_600);
 
-/// Why an opening did not get to its end this time.
+/// Why a work did not get to its end this time.
 #[derive(Debug, thiserror::Error)]
 pub enum Stuck {
     /// The table did not do its part.
@@ -38,8 +44,8 @@ pub enum Stuck {
     /// The ledger did not do its part.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// There is no such account.
-    #[error("the account is not in the table")]
+    /// There is no such record.
+    #[error("the record is not in the table")]
     Missing,
 }
 
@@ -54,7 +60,7 @@ impl Stuck {
         }
     }
 
-    /// Whether this opening was looked at, so that the next one may fare better; else whoever did not answer would not
+    /// Whether this work was looked at, so that the next one may fare better; else whoever did not answer would not
     /// answer that one either.
     pub fn was_answered(&self) -> bool {
         let stumbled = match self {
@@ -67,48 +73,54 @@ impl Stuck {
     }
 }
 
-/// Drives openings on. Clones share everything.
+/// A kind of work that the table lists until it is finished.
+pub trait Work: Debug + Clone + Send + Sync + 'static {
+    /// What the log calls it.
+    const NAME: &'static str;
+    /// Names one.
+    type Id: Debug + Display + Copy + Eq + Hash + Send + Sync;
+    /// What the work is done on.
+    type Record: Debug + Send;
+
+    /// What is not finished, the oldest first, and whether there is more.
+    fn waiting(
+        &self,
+        after: Option<Self::Id>,
+        limit: usize,
+    ) -> impl Future<Output = Result<WaitingPage<Self::Id>, Error>> + Send;
+
+    /// One try at the rest of it, from wherever it is.
+    fn advance(&self, id: Self::Id) -> impl Future<Output = Result<Self::Record, Stuck>> + Send;
+}
+
+/// Drives works of one kind on. Clones share everything.
 #[derive(Debug, Clone)]
-pub struct Saga {
-    store: Store,
-    ledger: Ledger,
-    cache: Cache,
-    config: config::Opening,
+pub struct Saga<W> {
+    work: W,
+    config: config::Saga,
     waiting: Gauge,
 }
 
-impl Saga {
-    /// A saga between the table and the ledger. `waiting` counts the openings that a sweep found.
-    pub const fn new(
-        store: Store,
-        ledger: Ledger,
-        cache: Cache,
-        config: config::Opening,
-        waiting: Gauge,
-    ) -> Self {
-        Self { store, ledger, cache, config, waiting }
+impl<W: Work> Saga<W> {
+    /// A driver. `waiting` counts the works that a sweep found.
+    pub const fn new(work: W, config: config::Saga, waiting: Gauge) -> Self {
+        Self { work, config, waiting }
     }
 
-    /// One try at the rest of an opening, from wherever it is.
-    pub async fn advance(&self, id: AccountId) -> Result<Account, Stuck> {
-        let unopened = self.store.unopened(id).await?.ok_or(Stuck::Missing)?;
-        let Ok(active) = unopened.account.activated(clock::now()) else {
-            return Ok(unopened.account);
-        };
-        self.ledger.open(&unopened).await?;
-        let account = self.store.activate(&unopened.account, &active).await?.ok_or(Stuck::Missing)?;
-        self.cache.invalidate(id).await;
-        Ok(account)
+    /// One try at the rest of a work, from wherever it is.
+    pub async fn advance(&self, id: W::Id) -> Result<W::Record, Stuck> {
+        self.work.advance(id).await
     }
 
-    /// Tries until the account is active, the ledger refuses, or `until`. The answer is the account as it then is.
-    pub async fn drive(&self, opening: Account, until: Instant) -> Account {
+    /// Tries until the work is finished, the ledger refuses, or `until`. The answer is the record as it then is; `None` when
+    /// the work is not finished.
+    pub async fn drive(&self, id: W::Id, until: Instant) -> Option<W::Record> {
         let mut stuck = None;
         let tries = async {
             let mut pause = FIRST_PAUSE;
             loop {
-                match self.advance(opening.id).await {
-                    Ok(account) => return Some(account),
+                match self.advance(id).await {
+                    Ok(record) => return Some(record),
                     Err(error) => {
                         if stuck.insert(error).needs_a_person() {
                             return None;
@@ -119,20 +131,21 @@ impl Saga {
                 pause = (pause * 2).min(LAST_PAUSE);
             }
         };
-        let account = tokio::time::timeout_at(until, tries).await.ok().flatten();
-        if let (None, Some(stuck)) = (&account, &stuck) {
-            report(opening.id, stuck);
+        let record = tokio::time::timeout_at(until, tries).await.ok().flatten();
+        if let (None, Some(stuck)) = (&record, &stuck) {
+            report::<W>(id, stuck);
         }
-        account.unwrap_or(opening)
+        record
     }
 
-    /// Finds openings that were left behind and drives them on, until `stopping`.
+    /// Finds works that were left behind and drives them on, until `stopping`.
     pub async fn sweep(self, stopping: impl Future<Output = ()>) {
         let rounds = async {
             let mut refused = Refused::default();
             loop {
                 if let Err(error) = self.sweep_once(&mut refused).await {
-                    tracing::warn!(error = chassis::error::chain(&error), "openings cannot be read");
+                    let error = chassis::error::chain(&error);
+                    tracing::warn!(work = W::NAME, error, "what waits cannot be read");
                 }
                 tokio::time::sleep(millis(self.config.sweep_ms)).await;
             }
@@ -144,14 +157,14 @@ impl Saga {
         }
     }
 
-    async fn sweep_once(&self, refused: &mut Refused) -> Result<(), Error> {
-        let mut seen: Vec<Pending> = Vec::new();
+    async fn sweep_once(&self, refused: &mut Refused<W::Id>) -> Result<(), Error> {
+        let mut seen: Vec<Waiting<W::Id>> = Vec::new();
         loop {
-            let (page, more) = self.store.openings(seen.last().map(|last| last.id), PAGE).await?;
+            let (page, more) = self.work.waiting(seen.last().map(|last| last.id), PAGE).await?;
             let (now, instant) = (clock::now(), Instant::now());
-            let due = page.iter().filter(|pending| is_left_behind(pending, now, self.config.grace_ms));
-            let due: Vec<AccountId> =
-                due.map(|pending| pending.id).filter(|id| refused.may_try(*id, instant)).collect();
+            let due = page.iter().filter(|waiting| is_left_behind(waiting, now, self.config.grace_ms));
+            let due: Vec<W::Id> =
+                due.map(|waiting| waiting.id).filter(|id| refused.may_try(*id, instant)).collect();
             seen.extend(page);
             self.waiting.set(i64::try_from(seen.len()).unwrap_or(i64::MAX));
             for group in due.chunks(DRIVEN_MAX) {
@@ -169,18 +182,17 @@ impl Saga {
     }
 
     /// One try at each. Returns whether any of them was looked at.
-    async fn advance_all(&self, ids: &[AccountId], refused: &mut Refused) -> bool {
+    async fn advance_all(&self, ids: &[W::Id], refused: &mut Refused<W::Id>) -> bool {
         let tries = ids.iter().map(|id| async { (*id, self.advance(*id).await) });
         let mut answered = false;
         for (id, outcome) in futures::future::join_all(tries).await {
             match outcome {
-                Ok(account) => {
+                Ok(_record) => {
                     answered = true;
-                    let active = account.state == AccountState::Active;
-                    tracing::info!(account_id = %id, active, "opening resumed");
+                    tracing::info!(work = W::NAME, %id, "resumed");
                 }
                 Err(stuck) => {
-                    report(id, &stuck);
+                    report::<W>(id, &stuck);
                     answered |= stuck.was_answered();
                     if stuck.needs_a_person() {
                         refused.put_off(id, Instant::now(), millis(self.config.refused_ms));
@@ -192,58 +204,62 @@ impl Saga {
     }
 }
 
-fn is_left_behind(pending: &Pending, now: UnixMillis, grace_ms: u64) -> bool {
-    now.since(pending.since) >= i64::try_from(grace_ms).unwrap_or(i64::MAX)
+fn is_left_behind<I>(waiting: &Waiting<I>, now: UnixMillis, grace_ms: u64) -> bool {
+    now.since(waiting.since) >= i64::try_from(grace_ms).unwrap_or(i64::MAX)
 }
 
-fn report(id: AccountId, stuck: &Stuck) {
+fn report<W: Work>(id: W::Id, stuck: &Stuck) {
     let error = chassis::error::chain(stuck);
     if stuck.needs_a_person() {
-        tracing::error!(account_id = %id, error, "opening needs a person");
+        tracing::error!(work = W::NAME, %id, error, "needs a person");
     } else {
-        tracing::warn!(account_id = %id, error, "opening waits");
+        tracing::warn!(work = W::NAME, %id, error, "waits");
     }
 }
 
-/// Openings that need a person, and when each may be tried again. In memory only: a restart tries them at once.
-#[derive(Debug, Default)]
-struct Refused(HashMap<AccountId, (Duration, Instant)>);
+/// Works that need a person, and when each may be tried again. In memory only: a restart tries them at once.
+#[derive(Debug)]
+struct Refused<I>(HashMap<I, (Duration, Instant)>);
 
-impl Refused {
-    fn may_try(&self, id: AccountId, now: Instant) -> bool {
+impl<I> Default for Refused<I> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<I: Copy + Eq + Hash> Refused<I> {
+    fn may_try(&self, id: I, now: Instant) -> bool {
         self.0.get(&id).is_none_or(|(_pause, until)| now >= *until)
     }
 
-    fn put_off(&mut self, id: AccountId, now: Instant, first: Duration) {
+    fn put_off(&mut self, id: I, now: Instant, first: Duration) {
         let pause = self.0.get(&id).map_or(first, |(pause, _until)| (*pause * 2).min(REFUSED_PAUSE_MAX));
         self.0.insert(id, (pause, now + pause));
     }
 
-    fn forget_all_but(&mut self, pending: &[Pending]) {
-        self.0.retain(|id, _| pending.iter().any(|pending| pending.id == *id));
+    fn forget_all_but(&mut self, waiting: &[Waiting<I>]) {
+        self.0.retain(|id, _| waiting.iter().any(|waiting| waiting.id == *id));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
 
     #[test]
-    fn a_young_opening_is_left_to_the_rpc_that_asked() {
+    fn a_young_work_is_left_to_the_rpc_that_asked() {
         let since = UnixMillis::new(10_000);
-        let pending = Pending { id: AccountId::new(Uuid::from_u128(1)), since };
+        let waiting = Waiting { id: 1, since };
         for (now, expect) in
             [(9_000, false), (10_000, false), (12_999, false), (13_000, true), (99_000, true)]
         {
-            assert_eq!(is_left_behind(&pending, UnixMillis::new(now), 3_000), expect, "{now}");
+            assert_eq!(is_left_behind(&waiting, UnixMillis::new(now), 3_000), expect, "{now}");
         }
     }
 
     #[test]
-    fn a_refused_opening_is_put_off_for_longer_each_time() {
-        let id = AccountId::new(Uuid::from_u128(1));
+    fn a_refused_work_is_put_off_for_longer_each_time() {
+        let id = 1;
         let (start, first) = (Instant::now(), Duration::from_secs(60));
         let mut refused = Refused::default();
         assert!(refused.may_try(id, start));
@@ -258,6 +274,6 @@ mod tests {
         }
         assert!(refused.may_try(id, start + REFUSED_PAUSE_MAX));
         refused.forget_all_but(&[]);
-        assert!(refused.may_try(id, start), "opened, or gone");
+        assert!(refused.may_try(id, start), "finished, or gone");
     }
 }

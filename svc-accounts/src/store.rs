@@ -1,18 +1,21 @@
 //! The DynamoDB table: the only place where customers and accounts are true. Reading order: [`key`] says which items
-//! there are, `customer`, `account`, `opening` and `request` are the facts, `transact` and `query` the two ways to the
-//! table, `schema` the table itself. No rule of the business is here; what must hold between items is a condition of the
+//! there are, `customer`, `account`, `opening`, `consent` and `request` are the facts, `waiting` the lists of what is not
+//! finished, `outbox` what others must hear of, `transact` and `query` the two ways to the table, `schema` the table itself. No rule of the business is here; what must hold between items is a condition of the
 //! transaction that writes them.
 
 mod account;
+mod consent;
 mod customer;
 pub mod fault;
 mod item;
 mod key;
 mod opening;
+mod outbox;
 mod query;
 mod request;
 mod schema;
 mod transact;
+mod waiting;
 
 use anyhow::Context as _;
 use aws_config::{BehaviorVersion, Region};
@@ -24,8 +27,13 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
 pub use account::Opened;
+#[cfg(test)]
+pub use consent::IN_FORCE_MAX;
+pub use consent::{ConsentName, Given};
 pub use customer::Created;
-pub use opening::{Pending, Unopened};
+pub use opening::Unopened;
+pub use outbox::Event;
+pub use waiting::{Waiting, WaitingPage};
 
 use crate::config::{self, millis};
 use crate::domain::Seal;

@@ -30,13 +30,18 @@ impl AccountState {
     }
 }
 
-/// Counts the intents of an account, from 1.
+/// Counts the intents of an account or of a consent, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StateRevision(u32);
 
 impl StateRevision {
-    /// Of the intent to open.
+    /// Of the first intent.
     pub const FIRST: Self = Self(1);
+
+    /// Of the intent that follows.
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
 
     /// Wraps a stored count.
     pub const fn new(revision: u32) -> Self {

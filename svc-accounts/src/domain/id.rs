@@ -1,5 +1,5 @@
-//! The ids of customers and accounts: UUIDv7 made by this service, so that their text order is the order of creation.
-//! Two types, so that one cannot stand in the place of the other.
+//! The ids of customers, accounts and consents: UUIDv7 made by this service, so that their text order is the order of
+//! creation. A type each, so that one cannot stand in the place of another.
 
 use std::fmt;
 
@@ -50,6 +50,10 @@ id! {
 id! {
     /// Names an account, here and in the ledger.
     AccountId
+}
+id! {
+    /// Names a consent, here and in the ledger.
+    ConsentId
 }
 
 #[cfg(test)]

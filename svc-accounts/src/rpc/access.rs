@@ -1,9 +1,9 @@
 //! What a caller may touch. The edge has decided that the caller may call the method; whether it may touch the object is
 //! decided here, before anything is read, so that nobody learns from an answer what exists.
 
-use chassis::Caller;
+use chassis::{Caller, Partner, Principal, Subject};
 
-use crate::domain::CustomerId;
+use crate::domain::{CustomerId, PartnerId};
 use crate::error::Error;
 
 /// Staff who may read any object.
@@ -38,6 +38,17 @@ impl Reach {
     }
 }
 
+/// Whose accounts a caller may read, and through whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountReach {
+    /// Any account; may know what does not exist.
+    Any,
+    /// The customer's own.
+    Own(CustomerId),
+    /// Those of the customer's own that a consent lets the partner read.
+    Consented(CustomerId, PartnerId),
+}
+
 /// A caller, seen from the objects.
 pub struct Access<'a>(&'a Caller);
 
@@ -49,12 +60,12 @@ impl<'a> Access<'a> {
 
     /// Reads anything at all.
     pub fn read_any(&self) -> Result<(), Error> {
-        self.0.has_scope(STAFF_READ).then_some(()).ok_or(Error::NotPermitted)
+        self.is_staff(STAFF_READ).then_some(()).ok_or(Error::NotPermitted)
     }
 
     /// Writes anything at all.
     pub fn write_any(&self) -> Result<(), Error> {
-        self.0.has_scope(STAFF_WRITE).then_some(()).ok_or(Error::NotPermitted)
+        self.is_staff(STAFF_WRITE).then_some(()).ok_or(Error::NotPermitted)
     }
 
     /// Reads what belongs to a customer.
@@ -67,12 +78,41 @@ impl<'a> Access<'a> {
         self.customer(id, STAFF_WRITE)
     }
 
-    /// Reads some account. Whether it is the customer's own is for the table to say.
-    pub fn read_account(&self) -> Result<Reach, Error> {
-        if self.0.has_scope(STAFF_READ) {
+    /// Reads some account. Whether it is the customer's own, and whether there is a consent, is for the table to say.
+    pub fn read_account(&self) -> Result<AccountReach, Error> {
+        if let Principal::Partner(Partner { id, subject }) = &self.0.principal {
+            let customer = subject.as_ref().and_then(customer).ok_or(Error::NotPermitted)?;
+            let partner = PartnerId::parse(id).map_err(|_| Error::NotPermitted)?;
+            return Ok(AccountReach::Consented(customer, partner));
+        }
+        Ok(match self.read_consents()? {
+            Reach::Any => AccountReach::Any,
+            Reach::Own(customer) => AccountReach::Own(customer),
+        })
+    }
+
+    /// Reads the accounts of a customer.
+    pub fn read_accounts_of(&self, id: CustomerId) -> Result<AccountReach, Error> {
+        let reach = self.read_account()?;
+        match &reach {
+            AccountReach::Own(own) | AccountReach::Consented(own, _) if *own != id => {
+                Err(Error::NotPermitted)
+            }
+            AccountReach::Any | AccountReach::Own(_) | AccountReach::Consented(..) => Ok(reach),
+        }
+    }
+
+    /// Reads the consents to some account. Whether it is the customer's own is for the table to say.
+    pub fn read_consents(&self) -> Result<Reach, Error> {
+        if self.is_staff(STAFF_READ) {
             return Ok(Reach::Any);
         }
-        self.own().map(Reach::Own).ok_or(Error::NotPermitted)
+        self.as_holder().map(Reach::Own)
+    }
+
+    /// Acts on an account as only its holder may. Whether the account is the customer's own is for the table to say.
+    pub fn as_holder(&self) -> Result<CustomerId, Error> {
+        self.own().ok_or(Error::NotPermitted)
     }
 
     /// Reads accounts as another service of the mesh, for itself or for someone.
@@ -81,22 +121,38 @@ impl<'a> Access<'a> {
     }
 
     fn customer(&self, id: CustomerId, staff: &str) -> Result<Reach, Error> {
-        if self.0.has_scope(staff) {
+        if self.is_staff(staff) {
             return Ok(Reach::Any);
         }
         let own = self.own().filter(|own| *own == id);
         own.map(Reach::Own).ok_or(Error::NotPermitted)
     }
 
+    /// Staff come themselves: what a member of staff may do, no partner may do with a token of theirs.
+    fn is_staff(&self, scope: &str) -> bool {
+        self.person().is_some_and(|person| person.scopes.contains(scope))
+    }
+
     /// A claim that is no id of ours owns nothing.
     fn own(&self) -> Option<CustomerId> {
-        CustomerId::parse(self.0.customer_id()?).ok()
+        customer(self.person()?)
     }
+
+    /// Who comes in person.
+    fn person(&self) -> Option<&'a Subject> {
+        match &self.0.principal {
+            Principal::Subject(subject) => Some(subject),
+            Principal::Partner(_) | Principal::Anonymous | Principal::Service => None,
+        }
+    }
+}
+
+fn customer(subject: &Subject) -> Option<CustomerId> {
+    CustomerId::parse(subject.customer_id.as_deref()?).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use chassis::{Principal, Subject};
     use uuid::Uuid;
 
     use super::*;
@@ -137,6 +193,44 @@ mod tests {
             assert_eq!(access.read_customer(other).is_ok(), read_other, "{caller:?}");
             assert_eq!(access.write_customer(mine).is_ok(), write_mine, "{caller:?}");
             assert_eq!(access.write_customer(other).is_ok(), write_other, "{caller:?}");
+        }
+    }
+
+    fn partner(id: &str, subject: Option<Caller>) -> Caller {
+        let subject = subject.and_then(|caller| caller.subject().cloned());
+        Caller { principal: Principal::Partner(Partner { id: id.into(), subject }), service: None }
+    }
+
+    #[test]
+    fn e6_a_partner_is_neither_staff_nor_holder_whatever_its_token_says() {
+        let id = CustomerId::new(Uuid::from_u128(1));
+        let everything = subject(Some(&id.to_string()), &["staff.read", "staff.write", "accounts.write"]);
+        for caller in [partner("psp", Some(everything)), partner("psp", None)] {
+            let access = Access::of(&caller);
+            assert!(access.read_any().is_err() && access.write_any().is_err(), "{caller:?}");
+            assert!(access.read_customer(id).is_err() && access.write_customer(id).is_err(), "{caller:?}");
+            assert!(access.as_holder().is_err() && access.read_consents().is_err(), "{caller:?}");
+        }
+    }
+
+    #[test]
+    fn a_partner_reads_accounts_of_whom_it_acts_for_and_only_by_consent() {
+        let (mine, other) = (CustomerId::new(Uuid::from_u128(1)), CustomerId::new(Uuid::from_u128(2)));
+        let staff = subject(Some(&mine.to_string()), &["staff.read", "accounts.read"]);
+        let psp = PartnerId::parse("psp").expect("valid");
+        let acting = partner("psp", Some(staff.clone()));
+        let reach = AccountReach::Consented(mine, psp);
+        assert_eq!(Access::of(&acting).read_account().ok(), Some(reach.clone()));
+        assert_eq!(Access::of(&acting).read_accounts_of(mine).ok(), Some(reach));
+        assert!(Access::of(&acting).read_accounts_of(other).is_err());
+        for nobody in [
+            partner("psp", None),
+            partner("psp", Some(subject(None, &["staff.read"]))),
+            partner("PSP#", Some(staff)),
+            partner("", Some(subject(Some(&mine.to_string()), &[]))),
+        ] {
+            assert!(Access::of(&nobody).read_account().is_err(), "{nobody:?}");
+            assert!(Access::of(&nobody).read_accounts_of(mine).is_err(), "{nobody:?}");
         }
     }
 

@@ -1,6 +1,9 @@
 //! Between the contract and the domain; the only file that sees both. Requests are read whole, so that a client hears of
 //! every field that breaks its rule at once.
 
+mod audit;
+mod consent;
+
 use std::fmt::Display;
 
 use chassis::Violation;
@@ -10,9 +13,12 @@ use proto::accounts::v1 as pb;
 
 use crate::domain::{
     Account, AccountId, AccountName, AccountState, CurrencyCode, Customer, CustomerId, CustomerName, Email,
-    Request, Seal, UnixMillis,
+    Request, Seal,
 };
 use crate::error::Error;
+use crate::timestamp;
+pub use audit::{Outcome, event};
+pub use consent::{check_consent, consent, consent_name, create_consent, list_consents};
 
 /// Pages of every list.
 const PAGES: Sizes = Sizes { default: 50, max: 200 };
@@ -28,6 +34,27 @@ impl Fields {
     /// Keeps the value of a field, or what is wrong with it.
     fn take<T, E: Display>(&mut self, field: impl Into<String>, value: Result<T, E>) -> Option<T> {
         value.map_err(|error| self.0.push(Violation::new(field, error.to_string()))).ok()
+    }
+
+    /// Reads the page of a list that belongs to `owner`, the field that was taken last.
+    fn page<O>(
+        mut self,
+        list: &str,
+        owner: Option<O>,
+        bytes: impl Fn(&O) -> &[u8; 16],
+        page_size: i32,
+        page_token: &str,
+    ) -> Result<(O, Page), Error> {
+        // Without the owner there is nothing to hold a token against; the owner's own field is at fault then.
+        let (id, token) = owner.as_ref().map_or(([0; 16], ""), |owner| (*bytes(owner), page_token));
+        let page = Page::parse(PAGES, &[list.as_bytes(), &id], page_size, token);
+        match (owner, page) {
+            (Some(owner), Ok(page)) => Ok((owner, page)),
+            (_, page) => {
+                self.0.extend(page.err().unwrap_or_default());
+                Err(self.refused())
+            }
+        }
     }
 
     fn refused(self) -> Error {
@@ -150,16 +177,7 @@ pub fn list_customers(request: &pb::ListCustomersRequest) -> Result<Page, Error>
 pub fn list_accounts(request: &pb::ListAccountsRequest) -> Result<(CustomerId, Page), Error> {
     let mut fields = Fields::default();
     let customer = fields.take("customer_id", CustomerId::parse(&request.customer_id));
-    // Without a list there is nothing to hold a token against; the list's own field is at fault then.
-    let (list, token) = customer.as_ref().map_or(([0; 16], ""), |id| (*id.bytes(), &request.page_token));
-    let page = Page::parse(PAGES, &[b"accounts", &list], request.page_size, token);
-    match (customer, page) {
-        (Some(customer), Ok(page)) => Ok((customer, page)),
-        (_, page) => {
-            fields.0.extend(page.err().unwrap_or_default());
-            Err(fields.refused())
-        }
-    }
+    fields.page("accounts", customer, CustomerId::bytes, request.page_size, &request.page_token)
 }
 
 /// Reads BatchGetAccounts.
@@ -179,8 +197,8 @@ pub fn customer(customer: &Customer) -> pb::Customer {
         customer_id: customer.id.to_string(),
         display_name: customer.display_name.as_str().to_owned(),
         email: customer.email.as_str().to_owned(),
-        create_time: Some(timestamp(customer.create_time)),
-        update_time: Some(timestamp(customer.update_time)),
+        create_time: Some(timestamp::of(customer.create_time)),
+        update_time: Some(timestamp::of(customer.update_time)),
         etag: customer.etag(),
     }
 }
@@ -195,8 +213,8 @@ pub fn account(account: &Account) -> pb::Account {
         display_name: account.display_name.as_str().to_owned(),
         state: state(account.state).into(),
         overdraft_limit_minor_units: account.overdraft_limit_minor_units,
-        create_time: Some(timestamp(account.create_time)),
-        update_time: Some(timestamp(account.update_time)),
+        create_time: Some(timestamp::of(account.create_time)),
+        update_time: Some(timestamp::of(account.update_time)),
         etag: account.etag(),
     }
 }
@@ -206,12 +224,6 @@ const fn state(state: AccountState) -> pb::AccountState {
         AccountState::Opening => pb::AccountState::Opening,
         AccountState::Active => pb::AccountState::Active,
     }
-}
-
-fn timestamp(time: UnixMillis) -> prost_types::Timestamp {
-    const NANOS_PER_MILLI: i32 = 1_000_000;
-    let millis = i32::try_from(time.get().rem_euclid(1_000)).unwrap_or_default();
-    prost_types::Timestamp { seconds: time.get().div_euclid(1_000), nanos: millis * NANOS_PER_MILLI }
 }
 
 #[cfg(test)]
@@ -268,16 +280,5 @@ mod tests {
         assert!(batch_get_accounts(&ids(100)).is_ok());
         let mixed = [ids(1), vec!["x".to_owned()], ids(1), vec![String::new()]].concat();
         assert_eq!(fields_of(batch_get_accounts(&mixed).err()), ["account_ids[1]", "account_ids[3]"]);
-    }
-
-    #[test]
-    fn milliseconds_become_seconds_and_nanoseconds() {
-        for (millis, seconds, nanos) in [(0, 0, 0), (1_234, 1, 234_000_000), (-1, -1, 999_000_000)] {
-            assert_eq!(
-                timestamp(UnixMillis::new(millis)),
-                prost_types::Timestamp { seconds, nanos },
-                "{millis}"
-            );
-        }
     }
 }

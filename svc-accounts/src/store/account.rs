@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::Store;
 use super::item::{Item, Reader, Writer, corrupt};
 use super::key::{ACCOUNT_PREFIX, Key};
 use super::query::Range;
 use super::request;
 use super::transact::Written;
+use super::{Event, Store};
 use crate::domain::{
     Account, AccountId, AccountName, AccountState, CurrencyCode, CustomerId, Iban, Request, StateRevision,
     UnixMillis,
@@ -34,6 +34,7 @@ impl Store {
         account: &Account,
         opened_by: &str,
         request: &Request,
+        event: &Event,
     ) -> Result<Opened, Error> {
         const CUSTOMER: usize = 0;
         const REQUEST: usize = 1;
@@ -51,6 +52,7 @@ impl Store {
             self.put_new(
                 Writer::at(&Key::opening(id)).number("create_time", account.create_time.get()).done(),
             )?,
+            self.put_event(event)?,
         ];
         match self.transact("OpenAccount", steps).await? {
             Written::All => Ok(Opened::New),
@@ -87,6 +89,17 @@ impl Store {
         after: Option<AccountId>,
         limit: usize,
     ) -> Result<(Vec<Account>, bool), Error> {
+        let (ids, more) = self.held_accounts(customer, after, limit).await?;
+        Ok((self.accounts_in_order(&ids).await?, more))
+    }
+
+    /// The ids of a customer's accounts, oldest first, and whether there are more.
+    pub async fn held_accounts(
+        &self,
+        customer: CustomerId,
+        after: Option<AccountId>,
+        limit: usize,
+    ) -> Result<(Vec<AccountId>, bool), Error> {
         let range = Range {
             partition: Key::customer(customer).partition,
             prefix: Some(ACCOUNT_PREFIX),
@@ -95,9 +108,13 @@ impl Store {
         };
         let (held, more) = self.range(range).await?;
         let id = |item| Reader(item).sort_id(ACCOUNT_PREFIX, AccountId::parse);
-        let ids = held.iter().map(id).collect::<Result<Vec<_>, _>>()?;
-        let mut accounts = self.accounts(&ids).await?;
-        Ok((ids.iter().filter_map(|id| accounts.remove(id)).collect(), more))
+        Ok((held.iter().map(id).collect::<Result<_, _>>()?, more))
+    }
+
+    /// Those of the accounts that exist, in the order of the ids, which must differ from one another.
+    pub async fn accounts_in_order(&self, ids: &[AccountId]) -> Result<Vec<Account>, Error> {
+        let mut accounts = self.accounts(ids).await?;
+        Ok(ids.iter().filter_map(|id| accounts.remove(id)).collect())
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::Store;
 use super::item::{Item, Reader, Writer};
 use super::key::{CUSTOMER_PREFIX, CUSTOMERS, Key};
 use super::query::Range;
 use super::request;
 use super::transact::Written;
+use super::{Event, Store};
 use crate::domain::{Customer, CustomerId, CustomerName, Email, Request, UnixMillis};
 use crate::error::Error;
 
@@ -22,7 +22,12 @@ pub enum Created {
 
 impl Store {
     /// Writes a new customer, unless the request is known or the address taken; a known request comes first.
-    pub async fn create_customer(&self, customer: &Customer, request: &Request) -> Result<Created, Error> {
+    pub async fn create_customer(
+        &self,
+        customer: &Customer,
+        request: &Request,
+        event: &Event,
+    ) -> Result<Created, Error> {
         const REQUEST: usize = 0;
         let email =
             Writer::at(&Key::email(&self.seal, &customer.email)).text("customer_id", customer.id.to_string());
@@ -31,6 +36,7 @@ impl Store {
             self.put_new(email.done())?,
             self.put_new(encode(customer))?,
             self.put_new(Writer::at(&Key::customer_listed(customer.id)).done())?,
+            self.put_event(event)?,
         ];
         match self.transact("CreateCustomer", steps).await? {
             Written::All => Ok(Created::New),

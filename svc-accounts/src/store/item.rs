@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::key::{Key, SORT};
+use super::key::{Key, PARTITION, SORT};
 use crate::error::{Corrupt, Error};
 
 /// An item of the table.
@@ -37,6 +38,19 @@ impl Writer {
     pub fn texts(mut self, name: &'static str, values: &BTreeMap<&'static str, String>) -> Self {
         let values = values.iter().map(|(key, value)| ((*key).to_owned(), AttributeValue::S(value.clone())));
         self.0.insert(name.to_owned(), AttributeValue::M(values.collect()));
+        self
+    }
+
+    /// Adds a set of words, at least one.
+    pub fn words(mut self, name: &'static str, words: impl IntoIterator<Item = &'static str>) -> Self {
+        let words = words.into_iter().map(ToOwned::to_owned).collect();
+        self.0.insert(name.to_owned(), AttributeValue::Ss(words));
+        self
+    }
+
+    /// Adds bytes.
+    pub fn bytes(mut self, name: &'static str, value: Blob) -> Self {
+        self.0.insert(name.to_owned(), AttributeValue::B(value));
         self
     }
 
@@ -74,6 +88,23 @@ impl<'a> Reader<'a> {
             value.as_s().map(|text| (key.clone(), text.clone())).map_err(|_| corrupt(name))
         };
         values.iter().map(text).collect()
+    }
+
+    /// A set of words, each of which means a domain value.
+    pub fn words<T>(&self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Error> {
+        let words = self.0.get(name).and_then(|value| value.as_ss().ok()).ok_or_else(|| corrupt(name))?;
+        words.iter().map(|word| parse(word).ok_or_else(|| corrupt(name))).collect()
+    }
+
+    /// Bytes.
+    pub fn bytes(&self, name: &'static str) -> Result<&'a [u8], Error> {
+        let value = self.0.get(name).and_then(|value| value.as_b().ok());
+        value.map(Blob::as_ref).ok_or_else(|| corrupt(name))
+    }
+
+    /// Where it stands.
+    pub fn key(&self) -> Result<Key, Error> {
+        Ok(Key { partition: self.text(PARTITION)?.to_owned(), sort: self.text(SORT)?.to_owned() })
     }
 
     /// The id in the sort key, after its prefix.

@@ -12,13 +12,21 @@
 //! | `EMAIL#<mark>` | `EMAIL` | belongs to this customer |
 //! | `REQ#<mark>` | `REQ` | was asked for, and made this |
 //! | `OPENING` | `ACCT#<account>` | still waits for the ledger |
+//! | `CONSENTS#<account>` | `CONSENT#<consent>` | the consent |
+//! | `CONSENTS#<account>` | `PARTNER#<partner>#<consent>` | was given to this partner, and not taken back |
+//! | `GRANTING` | `CONSENT#<consent>` | the ledger does not know of its newest intent |
+//! | `OUTBOX` | `EVENT#<event>` | is to be told to whoever keeps the audit |
+//!
+//! Consents stand beside the account's partition and not in it: an opening reads all of that partition, and the consents of
+//! an account only grow in number.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use uuid::Uuid;
 
 use crate::domain::seal::Purpose;
-use crate::domain::{AccountId, CustomerId, Email, Iban, Request, Seal};
+use crate::domain::{AccountId, ConsentId, CustomerId, Email, Iban, PartnerId, Request, Seal};
 
 /// The attribute of the partition key.
 pub const PARTITION: &str = "pk";
@@ -30,6 +38,17 @@ pub const SORT: &str = "sk";
 pub const CUSTOMERS: &str = "CUSTS";
 /// Where accounts wait for the ledger. Empty but for the openings of the last moments.
 pub const OPENING: &str = "OPENING";
+/// Where consents wait for the ledger.
+pub const GRANTING: &str = "GRANTING";
+/// How the sort keys of consents begin.
+pub const CONSENT_PREFIX: &str = "CONSENT#";
+/// How the sort keys of the marks of partners begin.
+pub const PARTNER_PREFIX: &str = "PARTNER#";
+/// Where audit events wait to be shipped. Empty but for the last moments. One partition keeps them in the order of their ids
+/// and takes a thousand a second; customers, accounts and consents do not change as often.
+pub const OUTBOX: &str = "OUTBOX";
+/// How the sort keys of events begin.
+pub const EVENT_PREFIX: &str = "EVENT#";
 /// How the sort keys of customers begin.
 pub const CUSTOMER_PREFIX: &str = "CUST#";
 /// How the sort keys of accounts begin.
@@ -94,6 +113,36 @@ impl Key {
     /// In the list of accounts that wait for the ledger.
     pub fn opening(id: AccountId) -> Self {
         Self::new(OPENING, format!("{ACCOUNT_PREFIX}{id}"))
+    }
+
+    /// The partition of an account's consents.
+    pub fn consents(account: AccountId) -> String {
+        format!("CONSENTS#{account}")
+    }
+
+    /// The consent.
+    pub fn consent(account: AccountId, consent: ConsentId) -> Self {
+        Self::new(Self::consents(account), format!("{CONSENT_PREFIX}{consent}"))
+    }
+
+    /// Among what a partner may rely on.
+    pub fn consented(account: AccountId, partner: &PartnerId, consent: ConsentId) -> Self {
+        Self::new(Self::consents(account), format!("{}{consent}", Self::partner_prefix(partner)))
+    }
+
+    /// How the sort keys begin of what one partner may rely on.
+    pub fn partner_prefix(partner: &PartnerId) -> String {
+        format!("{PARTNER_PREFIX}{partner}#")
+    }
+
+    /// In the list of consents that wait for the ledger.
+    pub fn granting(consent: ConsentId) -> Self {
+        Self::new(GRANTING, format!("{CONSENT_PREFIX}{consent}"))
+    }
+
+    /// An audit event.
+    pub fn event(id: Uuid) -> Self {
+        Self::new(OUTBOX, format!("{EVENT_PREFIX}{}", id.hyphenated()))
     }
 
     /// Names no item; reading it tells whether the table answers.

@@ -1,6 +1,4 @@
-//! Accounts that wait for the ledger: a list of them that outlives the process, and the write that ends the waiting. A
-//! partition of its own instead of a sparse index, because an index is read after a delay and an account that is missing
-//! from it for a moment would be missing for a whole round.
+//! Accounts that wait for the ledger: the list of them, and the write that ends the waiting.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -10,20 +8,12 @@ use super::item::{Item, Reader};
 use super::key::{ACCOUNT_PREFIX, HOLDER_PREFIX, Key, OPENING, SORT};
 use super::query::Range;
 use super::transact::Written;
-use crate::domain::{Account, AccountId, AccountState, CustomerId, UnixMillis};
+use super::waiting::WaitingPage;
+use crate::domain::{Account, AccountId, AccountState, CustomerId};
 use crate::error::Error;
 
 /// More holders than an account may have; the ledger takes ten.
 const HOLDERS_MAX: usize = 32;
-
-/// An account that waits for the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pending {
-    /// The account.
-    pub id: AccountId,
-    /// Since when.
-    pub since: UnixMillis,
-}
 
 /// What the ledger has to know of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,20 +30,11 @@ impl Store {
         &self,
         after: Option<AccountId>,
         limit: usize,
-    ) -> Result<(Vec<Pending>, bool), Error> {
-        let range = Range {
-            partition: OPENING.to_owned(),
-            prefix: Some(ACCOUNT_PREFIX),
-            after: after.map(Key::opening),
-            limit,
-        };
-        let (items, more) = self.range(range).await?;
-        let pending = |item: &Item| {
-            let item = Reader(item);
-            let id = item.sort_id(ACCOUNT_PREFIX, AccountId::parse)?;
-            Ok(Pending { id, since: UnixMillis::new(item.number("create_time")?) })
-        };
-        Ok((items.iter().map(pending).collect::<Result<_, Error>>()?, more))
+    ) -> Result<WaitingPage<AccountId>, Error> {
+        self.waiting(OPENING, ACCOUNT_PREFIX, after.map(Key::opening), limit, |item| {
+            item.sort_id(ACCOUNT_PREFIX, AccountId::parse)
+        })
+        .await
     }
 
     /// The account with its holders.

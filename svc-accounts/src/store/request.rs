@@ -19,6 +19,11 @@ pub(super) fn item(request: &Request, made: &impl ToString, now: UnixMillis) -> 
 }
 
 impl Store {
+    /// Whether the request has made something before, with whatever body.
+    pub async fn is_known(&self, request: &Request) -> Result<bool, Error> {
+        Ok(self.get(&Key::request(request)).await?.is_some())
+    }
+
     /// What the request made when it came the first time; an error when it came with another body. To be asked when the
     /// table has refused the request's item because there is one.
     pub(super) async fn made_before<T, E>(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{ConditionCheck, Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update};
 use rand::Rng as _;
 use uuid::Uuid;
 
@@ -95,12 +95,47 @@ impl Store {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
+    /// Writes an item over one whose number `name` is `value`.
+    pub(super) fn put_over(
+        &self,
+        item: Item,
+        name: &str,
+        value: impl ToString,
+    ) -> Result<TransactWriteItem, Error> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression("#name = :value")
+            .expression_attribute_names("#name", name)
+            .expression_attribute_values(":value", AttributeValue::N(value.to_string()))
+            .build()?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// Writes an item, whatever is there.
+    pub(super) fn put(&self, item: Item) -> Result<TransactWriteItem, Error> {
+        let put = Put::builder().table_name(&self.table).set_item(Some(item)).build()?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
     /// Demands that there is an item.
     pub(super) fn demand(&self, key: &Key) -> Result<TransactWriteItem, Error> {
         let check = ConditionCheck::builder()
             .table_name(&self.table)
             .set_key(Some(key.attributes()))
             .condition_expression("attribute_exists(pk)")
+            .build()?;
+        Ok(TransactWriteItem::builder().condition_check(check).build())
+    }
+
+    /// Demands that the text `name` of the item at `key` is `value`.
+    pub(super) fn demand_text(&self, key: &Key, name: &str, value: &str) -> Result<TransactWriteItem, Error> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(key.attributes()))
+            .condition_expression("#name = :value")
+            .expression_attribute_names("#name", name)
+            .expression_attribute_values(":value", AttributeValue::S(value.to_owned()))
             .build()?;
         Ok(TransactWriteItem::builder().condition_check(check).build())
     }

@@ -8,20 +8,9 @@ use tonic::Code;
 
 use super::neighbours::Mood;
 use super::place::{
-    Place, Process, eventually, new_account, new_customer, owner, request, request_within, service, staff,
+    Place, Process, SWEEPING, eventually, new_account, new_customer, opened, owner, request, request_within,
+    service, staff,
 };
-
-/// An ACTIVE account and its holder.
-async fn opened(process: &Process, request_id: &str) -> pb::Account {
-    let email = format!("{request_id}@example.com");
-    let customer = process.rpc.create_customer(request(&staff(), new_customer(request_id, &email))).await;
-    let customer = customer.expect("created").into_inner().customer_id;
-    let account = process
-        .rpc
-        .open_account(request(&staff(), new_account(&customer, &format!("open-{request_id}"))))
-        .await;
-    account.expect("opened").into_inner()
-}
 
 async fn get(process: &Process, account_id: &str) -> Result<pb::Account, tonic::Status> {
     let wanted = pb::GetAccountRequest { account_id: account_id.to_owned() };
@@ -97,8 +86,9 @@ async fn an_opening_account_is_not_cached() {
 #[tokio::test]
 async fn without_a_cache_answers_come_from_the_table_and_soon() {
     let place = Place::new().await;
-    let process =
-        place.start_with("[opening]\nsweep_ms = 3600000\n[cache]\nbudget_ms = 60\nrest_ms = 600000").await;
+    let process = place
+        .start_with("opening = { sweep_ms = 3600000 }\ncache = { budget_ms = 60, rest_ms = 600000 }")
+        .await;
     let account = opened(&process, "one").await;
     place.neighbours.state().cache = Mood::Hangs;
     let begun = Instant::now();
@@ -115,7 +105,7 @@ async fn without_a_cache_answers_come_from_the_table_and_soon() {
 
     // A short budget is not spent on the cache either.
     let process =
-        place.start_with("[opening]\nsweep_ms = 3600000\n[cache]\nbudget_ms = 60\nrest_ms = 1").await;
+        place.start_with("opening = { sweep_ms = 3600000 }\ncache = { budget_ms = 60, rest_ms = 1 }").await;
     let wanted = pb::GetAccountRequest { account_id: account.account_id.clone() };
     let asked = request_within(&owner(&account.customer_id), Duration::from_millis(900), wanted);
     assert_eq!(process.rpc.get_account(asked).await.expect("read").into_inner(), account);
@@ -133,7 +123,7 @@ async fn without_a_cache_answers_come_from_the_table_and_soon() {
 async fn without_an_edge_reads_go_on_and_openings_wait() {
     let place = Place::new().await;
     let account = opened(&place.start_without_sweep().await, "one").await;
-    let mut alone = place.config("[opening]\nsweep_ms = 20\ngrace_ms = 0");
+    let mut alone = place.config(SWEEPING);
     alone.edge.addresses = vec!["127.0.0.1:1".to_owned()];
     let alone = place.start_from(alone).await;
 

@@ -1,7 +1,7 @@
-//! The two services that this one calls, as far as it calls them: a ledger that opens accounts and a cache with leases
-//! and tags. Both can be taken away. What they were told is kept for the test to read.
+//! The services that this one calls, as far as it calls them: a ledger that opens accounts and keeps grants, a cache with
+//! leases and tags, and whoever keeps the audit. Each can be taken away. What they were told is kept for the test to read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
@@ -13,7 +13,8 @@ use proto::cache::v1::{
     AcquireLeaseRequest, AcquireLeaseResponse, BatchGetEntriesRequest, BatchGetEntriesResponse, Entry,
     GetEntryRequest, InvalidateTagsRequest, InvalidateTagsResponse, SetEntryRequest, SetEntryResponse,
 };
-use proto::ledger::v1::{CreateLedgerAccountRequest, LedgerAccount};
+use proto::edge::v1::{AppendRequest, AppendResponse, AuditEvent};
+use proto::ledger::v1::{CreateLedgerAccountRequest, Grant, LedgerAccount, SetGrantRequest};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::Grpc;
@@ -38,8 +39,15 @@ pub struct State {
     pub opened: Vec<CreateLedgerAccountRequest>,
     /// Accounts over which the ledger stumbles: INTERNAL.
     pub stumbles_over: HashSet<String>,
+    /// Every grant that was set, in order.
+    pub granted: Vec<Grant>,
     /// Whether a call to the ledger came with somebody's identity.
     pub impersonated: bool,
+    pub keeper: Mood,
+    /// Audit events by their ids, each as it first came.
+    pub audit: BTreeMap<String, AuditEvent>,
+    /// How many came, repeated ones too.
+    pub audit_received: usize,
     pub cache: Mood,
     pub cache_calls: usize,
     pub entries: HashMap<String, SetEntryRequest>,
@@ -64,6 +72,10 @@ impl Neighbours {
             let mut state = self.state();
             state.impersonated |= request.headers().contains_key("txn-token");
             state.ledger
+        } else if path.starts_with("/edge.v1.AuditService/") {
+            let mut state = self.state();
+            state.impersonated |= request.headers().contains_key("causeway-caller");
+            state.keeper
         } else {
             let mut state = self.state();
             state.cache_calls += 1;
@@ -77,6 +89,8 @@ impl Neighbours {
         }
         match path.rsplit('/').next().unwrap_or_default() {
             "CreateLedgerAccount" => unary(request, move |body| self.create_ledger_account(body)).await,
+            "SetGrant" => unary(request, move |body| self.set_grant(body)).await,
+            "Append" => unary(request, move |body| self.append(body)).await,
             "GetEntry" => unary(request, move |body| self.get_entry(&body)).await,
             "BatchGetEntries" => unary(request, move |body| self.batch_get_entries(&body)).await,
             "AcquireLease" => unary(request, move |body| self.acquire_lease(body)).await,
@@ -93,6 +107,30 @@ impl Neighbours {
         }
         state.opened.push(request.clone());
         Ok(LedgerAccount { account_id: request.account_id, ..LedgerAccount::default() })
+    }
+
+    /// Keeps the newest grant of a consent, and refuses an older one.
+    fn set_grant(&self, request: SetGrantRequest) -> Result<Grant, Status> {
+        let grant = request.grant.ok_or_else(|| Status::invalid_argument("grant"))?;
+        let mut state = self.state();
+        if !state.opened.iter().any(|opened| opened.account_id == grant.account_id) {
+            return Err(Status::not_found("the account"));
+        }
+        let known = state.granted.iter().rfind(|known| known.consent_id == grant.consent_id);
+        if known.is_some_and(|known| known.revision > grant.revision) {
+            return Err(Status::failed_precondition("STALE_REVISION"));
+        }
+        state.granted.push(grant.clone());
+        Ok(grant)
+    }
+
+    fn append(&self, request: AppendRequest) -> Result<AppendResponse, Status> {
+        let mut state = self.state();
+        state.audit_received += request.events.len();
+        for event in request.events {
+            state.audit.entry(event.event_id.clone()).or_insert(event);
+        }
+        Ok(AppendResponse {})
     }
 
     fn get_entry(&self, request: &GetEntryRequest) -> Result<Entry, Status> {

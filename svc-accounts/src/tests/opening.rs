@@ -12,7 +12,7 @@ use super::neighbours::Mood;
 use super::place::{
     Place, Process, eventually, new_account, new_customer, owner, request, request_within, staff,
 };
-use super::store::{account, asked};
+use super::store::{account, asked, event};
 use crate::domain::{Account, AccountId, AccountState, CustomerId};
 use crate::ledger::LedgerError;
 use crate::saga::{DRIVEN_MAX, Stuck};
@@ -28,7 +28,7 @@ async fn customer(process: &Process) -> CustomerId {
 async fn written(process: &Process, customer: CustomerId) -> Account {
     let store = &process.rpc.store;
     let opening = account(customer, 7);
-    let opened = store.open_account(&opening, "subject:test", &asked(store, "opening", "")).await;
+    let opened = store.open_account(&opening, "subject:test", &asked(store, "opening", ""), &event()).await;
     assert_eq!(opened.expect("written"), Opened::New);
     opening
 }
@@ -92,7 +92,7 @@ async fn an_opening_killed_after_the_ledger_completes_with_the_same_intent() {
 #[tokio::test]
 async fn open_account_waits_for_the_ledger_and_else_answers_opening() {
     let place = Place::new().await;
-    let process = place.start_with("[opening]\nsweep_ms = 20\ngrace_ms = 0\nledger_ms = 200").await;
+    let process = place.start_with("opening = { sweep_ms = 20, grace_ms = 0, ledger_ms = 200 }").await;
     let customer = customer(&process).await.to_string();
 
     let account = process.rpc.open_account(request(&owner(&customer), new_account(&customer, "r1"))).await;
@@ -129,7 +129,7 @@ async fn openings_that_the_ledger_stumbles_over_hold_up_no_other() {
     for number in 0..=DRIVEN_MAX {
         let opening = account(customer, number as u64);
         let asked = asked(&first.rpc.store, &format!("opening-{number}"), "");
-        let opened = first.rpc.store.open_account(&opening, "subject:test", &asked).await;
+        let opened = first.rpc.store.open_account(&opening, "subject:test", &asked, &event()).await;
         assert_eq!(opened.expect("written"), Opened::New);
         openings.push(opening.id);
     }
@@ -158,7 +158,7 @@ async fn a_refused_opening_stays_and_is_not_repeated_at_once() {
     assert_eq!(opening.state(), pb::AccountState::Opening);
     assert!(begun.elapsed() < Duration::from_secs(5), "a refusal is not waited out");
     let id = AccountId::parse(&opening.account_id).expect("an id");
-    let stuck = process.rpc.saga.advance(id).await.expect_err("refused");
+    let stuck = process.rpc.openings.advance(id).await.expect_err("refused");
     assert!(matches!(stuck, Stuck::Ledger(LedgerError::Refused(Code::InvalidArgument))), "{stuck:?}");
 
     // A restart tries at once, whatever was put off.

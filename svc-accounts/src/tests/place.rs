@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use chassis::run::{Service as _, Start};
 use chassis::trace::TraceContext;
-use chassis::{Call, Caller, Deadline, Drain, EdgeChannel, Health, Identity, Metrics, Principal, Subject};
+use chassis::{
+    Call, Caller, Deadline, Drain, EdgeChannel, Health, Identity, Metrics, Partner, Principal, Subject,
+};
 use dynoxide::actions::scan::ScanRequest;
 use proto::accounts::v1 as pb;
+use proto::accounts::v1::accounts_service_server::AccountsService as _;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -19,12 +22,19 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity as Pem, Server, ServerTlsConfig};
 
 use super::neighbours::Neighbours;
-use crate::Accounts;
 use crate::config::Config;
+use crate::domain::UnixMillis;
 use crate::ledger::Ledger;
 use crate::rpc::Rpc;
+use crate::{Accounts, clock, timestamp};
 
 const DOMAIN: &str = "causeway.test";
+
+/// What others left behind is found at once.
+pub const SWEEPING: &str =
+    "opening = { sweep_ms = 20, grace_ms = 0 }\ngranting = { sweep_ms = 20, grace_ms = 0 }";
+/// Nobody drives a work on but the RPC that asked.
+pub const NOT_SWEEPING: &str = "opening = { sweep_ms = 3600000, grace_ms = 3600000 }\ngranting = { sweep_ms = 3600000, grace_ms = 3600000 }";
 
 /// See the module.
 pub struct Place {
@@ -65,11 +75,12 @@ impl Place {
         Self { directory, drain, engine, edge, neighbours }
     }
 
-    /// The configuration of a process, with more lines for its tables at the end.
+    /// The configuration of a process, with more tables, inline.
     pub fn config(&self, more: &str) -> Config {
         let (directory, engine, edge) = (self.directory.path().display(), self.engine.address, &self.edge);
         let text = format!(
             r#"
+            {more}
             [server]
             listen = "127.0.0.1:0"
             admin = "127.0.0.1:0"
@@ -91,7 +102,6 @@ impl Place {
             [bank]
             iban_country = "DE"
             iban_bank_code = "50010517"
-            {more}
             "#
         );
         toml::from_str(&text).expect("a configuration")
@@ -99,12 +109,12 @@ impl Place {
 
     /// A process that sweeps up at once what others left behind.
     pub async fn start(&self) -> Process {
-        self.start_with("[opening]\nsweep_ms = 20\ngrace_ms = 0").await
+        self.start_with(SWEEPING).await
     }
 
-    /// A process that leaves openings to the RPC that asked.
+    /// A process that leaves everything to the RPC that asked.
     pub async fn start_without_sweep(&self) -> Process {
-        self.start_with("[opening]\nsweep_ms = 3600000\ngrace_ms = 3600000").await
+        self.start_with(NOT_SWEEPING).await
     }
 
     pub async fn start_with(&self, more: &str) -> Process {
@@ -213,14 +223,17 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn
     assert!(tokio::time::timeout(Duration::from_secs(20), holds).await.is_ok(), "{what}");
 }
 
-fn subject(id: &str, customer_id: Option<&str>, scopes: &[&str]) -> Caller {
-    let subject = Subject {
+fn person(id: &str, customer_id: Option<&str>, scopes: &[&str]) -> Subject {
+    Subject {
         issuer: "https://issuer.test".to_owned(),
         id: id.to_owned(),
         customer_id: customer_id.map(ToOwned::to_owned),
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
-    };
-    Caller { principal: Principal::Subject(subject), service: None }
+    }
+}
+
+fn subject(id: &str, customer_id: Option<&str>, scopes: &[&str]) -> Caller {
+    Caller { principal: Principal::Subject(person(id, customer_id, scopes)), service: None }
 }
 
 pub fn staff() -> Caller {
@@ -229,6 +242,13 @@ pub fn staff() -> Caller {
 
 pub fn owner(customer_id: &str) -> Caller {
     subject("owner", Some(customer_id), &["accounts.read", "accounts.write"])
+}
+
+/// A partner for a customer, whose token says that the customer is staff too.
+pub fn partner(id: &str, customer_id: Option<&str>) -> Caller {
+    let scopes = ["accounts.read", "accounts.write", "staff.read", "staff.write"];
+    let subject = customer_id.map(|customer_id| person("owner", Some(customer_id), &scopes));
+    Caller { principal: Principal::Partner(Partner { id: id.to_owned(), subject }), service: None }
 }
 
 pub fn service(name: &str) -> Caller {
@@ -269,4 +289,36 @@ pub fn new_account(customer_id: &str, request_id: &str) -> pb::OpenAccountReques
         display_name: "Everyday".to_owned(),
         overdraft_limit_minor_units: 0,
     }
+}
+
+/// A consent to everything, for a day.
+pub fn new_consent(account_id: &str, request_id: &str, partner_id: &str) -> pb::CreateConsentRequest {
+    pb::CreateConsentRequest {
+        account_id: account_id.to_owned(),
+        request_id: request_id.to_owned(),
+        partner_id: partner_id.to_owned(),
+        scopes: vec![1, 2, 3, 4],
+        per_transfer_max_minor_units: 1_000,
+        total_max_minor_units: 5_000,
+        expire_time: Some(in_millis(86_400_000)),
+    }
+}
+
+/// A time from now on.
+pub fn in_millis(millis: i64) -> prost_types::Timestamp {
+    timestamp::of(UnixMillis::new(clock::now().get() + millis))
+}
+
+/// A customer with an ACTIVE account.
+pub async fn opened(process: &Process, name: &str) -> pb::Account {
+    let email = format!("{name}@example.com");
+    let customer = process.rpc.create_customer(request(&staff(), new_customer(name, &email))).await;
+    let customer = customer.expect("created").into_inner().customer_id;
+    another(process, &customer, name).await
+}
+
+/// One more ACTIVE account of a customer.
+pub async fn another(process: &Process, customer_id: &str, name: &str) -> pb::Account {
+    let wanted = new_account(customer_id, &format!("open-{name}"));
+    process.rpc.open_account(request(&staff(), wanted)).await.expect("opened").into_inner()
 }

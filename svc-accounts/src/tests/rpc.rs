@@ -1,5 +1,6 @@
 //! The contract: who may, what is refused first, and that a repeated request is one.
 
+use prost::Message as _;
 use proto::accounts::v1 as pb;
 use proto::accounts::v1::accounts_service_server::AccountsService as _;
 use tonic::{Code, Status};
@@ -134,4 +135,55 @@ async fn owners_open_and_read_their_own_accounts() {
     assert_eq!(batch(service("svc-docs"), ids.clone()).await.expect("read").accounts, [account]);
     assert_eq!(code(batch(staff(), ids).await), Code::PermissionDenied, "not from outside the mesh");
     assert_eq!(code(batch(service("svc-docs"), vec![]).await), Code::InvalidArgument);
+}
+
+/// What only the service says of a record. REST refuses a body with a field that the request does not have, and gRPC drops it:
+/// so nothing of a record is for a client to write that no request has a field for.
+#[test]
+fn e6_no_request_has_a_field_that_only_the_service_may_write() {
+    const THE_SERVICES: [&str; 8] = [
+        "iban",
+        "state",
+        "state_revision",
+        "revision",
+        "etag",
+        "create_time",
+        "update_time",
+        "used_minor_units",
+    ];
+    let set = prost_types::FileDescriptorSet::decode(proto::DESCRIPTOR_SET).expect("a descriptor set");
+    let ours = set.file.iter().filter(|file| file.package() == "accounts.v1");
+    let requests: Vec<_> = ours
+        .flat_map(|file| &file.message_type)
+        .filter(|message| message.name().ends_with("Request"))
+        .map(|message| (message.name(), message.field.iter().map(|field| field.name()).collect::<Vec<_>>()))
+        .collect();
+    assert!(requests.len() >= 12, "{requests:?}");
+    for (name, fields) in &requests {
+        assert!(!fields.iter().any(|field| THE_SERVICES.contains(field)), "{name}: {fields:?}");
+    }
+    let of =
+        |wanted: &str| requests.iter().find(|(name, _)| *name == wanted).map(|(_, fields)| fields.as_slice());
+    for (write, fields) in [
+        ("CreateCustomerRequest", ["request_id", "display_name", "email"].as_slice()),
+        (
+            "OpenAccountRequest",
+            &["customer_id", "request_id", "currency_code", "display_name", "overdraft_limit_minor_units"],
+        ),
+        (
+            "CreateConsentRequest",
+            &[
+                "account_id",
+                "request_id",
+                "partner_id",
+                "scopes",
+                "per_transfer_max_minor_units",
+                "total_max_minor_units",
+                "expire_time",
+            ],
+        ),
+        ("RevokeConsentRequest", &["account_id", "consent_id"]),
+    ] {
+        assert_eq!(of(write), Some(fields), "{write}");
+    }
 }

@@ -15,7 +15,7 @@ use crate::domain::{
     Iban, IbanRange, Request, StateRevision,
 };
 use crate::error::Error;
-use crate::store::{Created, Opened, Store};
+use crate::store::{Created, Event, Opened, Store};
 
 fn customer(email: &str) -> Customer {
     let name = CustomerName::parse("Ada Lovelace").expect("valid");
@@ -48,9 +48,15 @@ pub fn asked(store: &Store, id: &str, body: &str) -> Request {
     Request::new(store.seal(), "subject:test", &id, "Test", &[("body", body.as_bytes())])
 }
 
+/// An event that nobody will read.
+pub fn event() -> Event {
+    Event { id: clock::new_id(), body: Vec::new() }
+}
+
 async fn known_customer(store: &Store) -> Customer {
     let customer = customer("ada@example.com");
-    let created = store.create_customer(&customer, &asked(store, "customer", "")).await.expect("written");
+    let created =
+        store.create_customer(&customer, &asked(store, "customer", ""), &event()).await.expect("written");
     assert_eq!(created, Created::New);
     customer
 }
@@ -61,14 +67,20 @@ async fn customers_are_unique_by_request_and_by_email() {
     let Process { rpc, .. } = &place.start().await;
     let store = &rpc.store;
     let ada = customer("ada@example.com");
-    assert_eq!(store.create_customer(&ada, &asked(store, "r1", "ada")).await.expect("written"), Created::New);
+    assert_eq!(
+        store.create_customer(&ada, &asked(store, "r1", "ada"), &event()).await.expect("written"),
+        Created::New
+    );
     assert_eq!(store.customer(ada.id).await.expect("read"), Some(ada.clone()));
 
-    let again = store.create_customer(&customer("ada@example.com"), &asked(store, "r1", "ada")).await;
+    let again =
+        store.create_customer(&customer("ada@example.com"), &asked(store, "r1", "ada"), &event()).await;
     assert_eq!(again.expect("known"), Created::Before(ada.id));
-    let changed = store.create_customer(&customer("eve@example.com"), &asked(store, "r1", "eve")).await;
+    let changed =
+        store.create_customer(&customer("eve@example.com"), &asked(store, "r1", "eve"), &event()).await;
     assert!(matches!(changed, Err(Error::RequestIdReused { field: "body" })), "{changed:?}");
-    let taken = store.create_customer(&customer("ADA@example.com"), &asked(store, "r2", "ada")).await;
+    let taken =
+        store.create_customer(&customer("ADA@example.com"), &asked(store, "r2", "ada"), &event()).await;
     assert!(matches!(taken, Err(Error::EmailTaken)), "{taken:?}");
     let refused = customer("ADA@example.com");
     assert_eq!(store.customer(refused.id).await.expect("read"), None, "nothing of a refused write is there");
@@ -76,7 +88,10 @@ async fn customers_are_unique_by_request_and_by_email() {
     // The same request many times at once makes one customer; so does the same address under many requests.
     let twins: Vec<Customer> = (0..12).map(|_| customer("twin@example.com")).collect();
     let request = asked(store, "r3", "twin");
-    let answers = join_all(twins.iter().map(|twin| store.create_customer(twin, &request))).await;
+    let request = &request;
+    let creates =
+        twins.iter().map(|twin| async move { store.create_customer(twin, request, &event()).await });
+    let answers = join_all(creates).await;
     let made: HashSet<CustomerId> = answers
         .into_iter()
         .zip(&twins)
@@ -88,7 +103,7 @@ async fn customers_are_unique_by_request_and_by_email() {
     assert_eq!(made.len(), 1);
     let rivals: Vec<Customer> = (0..12).map(|_| customer("rival@example.com")).collect();
     let answers = join_all(rivals.iter().enumerate().map(|(at, rival)| async move {
-        store.create_customer(rival, &asked(store, &format!("rival-{at}"), "")).await
+        store.create_customer(rival, &asked(store, &format!("rival-{at}"), ""), &event()).await
     }))
     .await;
     let won = answers.iter().filter(|answer| matches!(answer, Ok(Created::New))).count();
@@ -99,13 +114,13 @@ async fn customers_are_unique_by_request_and_by_email() {
 #[tokio::test]
 async fn lists_are_in_order_of_ids_and_complete() {
     let place = Place::new().await;
-    let Process { rpc, .. } = &place.start().await;
+    let Process { rpc, .. } = &place.start_without_sweep().await;
     let store = &rpc.store;
     // More than one BatchGetItem takes.
     let customers: Vec<Customer> = (0..105).map(|at| customer(&format!("c{at}@example.com"))).collect();
     for chunk in customers.chunks(15) {
         let writes = chunk.iter().map(|customer| async move {
-            store.create_customer(customer, &asked(store, &customer.id.to_string(), "")).await
+            store.create_customer(customer, &asked(store, &customer.id.to_string(), ""), &event()).await
         });
         for written in join_all(writes).await {
             assert_eq!(written.expect("written"), Created::New);
@@ -133,7 +148,7 @@ async fn lists_are_in_order_of_ids_and_complete() {
     for account in &accounts {
         let request = asked(store, &account.id.to_string(), "");
         assert_eq!(
-            store.open_account(account, "subject:test", &request).await.expect("written"),
+            store.open_account(account, "subject:test", &request, &event()).await.expect("written"),
             Opened::New
         );
     }
@@ -152,7 +167,7 @@ async fn an_account_is_written_whole_or_not_at_all() {
     let ada = known_customer(store).await;
     let first = account(ada.id, 1);
     let open = async |account: &Account, request: &str, body: &str| {
-        store.open_account(account, "subject:test", &asked(store, request, body)).await
+        store.open_account(account, "subject:test", &asked(store, request, body), &event()).await
     };
 
     let nobody = CustomerId::new(Uuid::from_u128(1));
