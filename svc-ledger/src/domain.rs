@@ -6,6 +6,7 @@ pub mod account;
 pub mod chain;
 pub mod command;
 pub mod currency;
+pub mod grant;
 mod iso4217;
 pub mod journal;
 pub mod judge;

@@ -60,7 +60,8 @@ pub async fn open_house_accounts(store: &Store, offered: &[Currency]) -> anyhow:
                 customers: Vec::new(),
                 state_revision: 0,
             };
-            let actor = Actor { scope: Scope::of("service:svc-ledger"), staff: false, customer: None };
+            let actor =
+                Actor { scope: Scope::of("service:svc-ledger"), staff: false, customer: None, partner: None };
             let command = Command { actor, nonce: rand::random(), action: Action::Open(open) };
             let verdict = store.submit(command).await.context("cannot open the bank's own accounts")?;
             anyhow::ensure!(

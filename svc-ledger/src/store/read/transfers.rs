@@ -160,7 +160,7 @@ fn transfer(row: &PgRow) -> Result<Transfer, sqlx::Error> {
             Kind::Transfer | Kind::Post => TransferState::Posted,
             Kind::Void => TransferState::Voided,
             Kind::Hold => TransferState::Pending,
-            Kind::Open | Kind::Party => return Err(super::super::rows::corrupt("transfer")),
+            Kind::Open | Kind::Party | Kind::Grant => return Err(super::super::rows::corrupt("transfer")),
         },
     };
     Ok(Transfer {
