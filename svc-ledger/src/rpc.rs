@@ -139,7 +139,12 @@ fn viewer(call: &Call) -> Viewer {
         Principal::Service if call.caller.acting_service() == Some(DOCS) => Viewer::Service,
         Principal::Subject(subject) if subject.scopes.contains("staff.read") => Viewer::Staff,
         Principal::Subject(subject) => subject.customer_id.clone().map_or(Viewer::Nobody, Viewer::Customer),
-        Principal::Service | Principal::Partner(_) | Principal::Anonymous => Viewer::Nobody,
+        // Without a customer's token there is nobody whose consent it could be.
+        Principal::Partner(partner) => match call.caller.customer_id() {
+            Some(customer) => Viewer::Partner { partner: partner.id.clone(), customer: customer.to_owned() },
+            None => Viewer::Nobody,
+        },
+        Principal::Service | Principal::Anonymous => Viewer::Nobody,
     }
 }
 
@@ -239,7 +244,7 @@ impl LedgerService for Rpc {
         let call = Call::of(&request)?;
         let list = convert::list_transfers(request.get_ref())?;
         let viewer = viewer(&call);
-        if list.account.is_none() && !matches!(viewer, Viewer::Customer(_)) {
+        if list.account.is_none() && !matches!(viewer, Viewer::Customer(_) | Viewer::Partner { .. }) {
             return Err(if viewer == Viewer::Staff {
                 convert::account_required()
             } else {

@@ -13,5 +13,6 @@ mod bank;
 mod contract;
 mod faults;
 mod head;
+mod partners;
 mod postgres;
 mod promises;
