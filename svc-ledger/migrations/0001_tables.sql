@@ -129,6 +129,15 @@ CREATE TABLE ledger.outcome (
     CHECK ((verdict = 0) = (row_id IS NOT NULL))
 );
 
+-- Audit events on their way to their keeper, written by the batch that judged their command and removed once they are kept. Small
+-- and always changing: vacuumed by its count of dead rows, or the scan for the oldest would wade through them.
+CREATE TABLE ledger.audit_outbox (
+    id       uuid PRIMARY KEY,                      -- accepted: that of the journal's row
+    call     bytea NOT NULL,                        -- the fields of the event that were known before it was judged
+    reason   text,                                  -- null: done
+    resource text                                   -- what it touched
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_cost_delay = 0);
+
 -- Holds as they stand.
 CREATE TABLE ledger.hold (
     id          uuid PRIMARY KEY,

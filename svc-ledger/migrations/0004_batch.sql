@@ -113,7 +113,8 @@ CREATE FUNCTION ledger.write_batch(
     h_captured bigint[], h_state smallint[], h_consent uuid[], h_resolved_by uuid[],
     g_consent uuid[], g_account bigint[], g_partner text[], g_scopes smallint[], g_per_transfer_max bigint[],
     g_total_max bigint[], g_used bigint[], g_expires_ms bigint[], g_revision bigint[],
-    r_id uuid[], r_remaining bigint[], r_captured bigint[], r_state smallint[], r_resolved_by uuid[])
+    r_id uuid[], r_remaining bigint[], r_captured bigint[], r_state smallint[], r_resolved_by uuid[],
+    e_id uuid[], e_call bytea[], e_reason text[], e_resource text[])
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -186,6 +187,13 @@ BEGIN
         INSERT INTO ledger.transfer_detail (transfer, reference, salt) SELECT * FROM unnest(d_transfer, d_reference, d_salt);
         GET DIAGNOSTICS n = ROW_COUNT;
         PERFORM ledger.expect('transfer detail', cardinality(d_transfer), n);
+    END IF;
+
+    -- The event of a refusal that no key keeps may be there already: its batch was committed, and its answer lost.
+    IF cardinality(e_id) > 0 THEN
+        INSERT INTO ledger.audit_outbox (id, call, reason, resource)
+        SELECT * FROM unnest(e_id, e_call, e_reason, e_resource)
+            ON CONFLICT (id) DO NOTHING;
     END IF;
 
     IF cardinality(j_id) > 0 THEN

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chassis::error::{Failure, Kind, Violation};
 
-use crate::domain::verdict::Refusal;
+use crate::domain::verdict::{Refusal, Verdict};
 
 /// After how long a caller should try again what was turned away unjudged: a few batches.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -195,6 +195,20 @@ fn refusal_text(refusal: Refusal) -> &'static str {
         Refusal::NotPending => "the transfer is not pending",
         Refusal::PerTransferCap => "the consent does not allow that much in one transfer",
         Refusal::TotalCap => "the consent does not allow that much in all",
+    }
+}
+
+/// Why a verdict refuses, in the word its caller reads; `None` if it does not.
+#[must_use]
+pub fn verdict_reason(verdict: &Verdict) -> Option<&'static str> {
+    match verdict {
+        Verdict::Opened(_) | Verdict::Granted(_) | Verdict::Booked(_) | Verdict::Recorded(_) => None,
+        Verdict::Refused(refusal) => Some(refusal_reason(*refusal).1),
+        Verdict::BodyChanged(_) => Some("REQUEST_ID_REUSED"),
+        Verdict::AccountExists(_) => Some("ACCOUNT_EXISTS"),
+        Verdict::NoAccount => Some("ACCOUNT_NOT_FOUND"),
+        Verdict::GrantExists(_) => Some("GRANT_EXISTS"),
+        Verdict::StaleRevision => Some("STALE_REVISION"),
     }
 }
 

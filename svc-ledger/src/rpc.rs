@@ -1,6 +1,7 @@
 //! The RPCs: decode, ask the store, encode. Here alone ids, salts and the caller's identity enter a command. What a message
 //! must look like is in [`convert`]; what the rules are, in the domain.
 
+pub mod audit;
 mod convert;
 
 use std::sync::Arc;
@@ -75,7 +76,11 @@ impl Rpc {
     ) -> Result<Response<pb::Transfer>, Status> {
         let actor = actor(call);
         let (action, named) = convert::resolve(actor.scope, transfer_id, request_id, resolution)?;
-        self.book(Command { actor, nonce: rand::random(), action }, &named).await
+        let method = match resolution {
+            Resolution::Post => "PostTransfer",
+            Resolution::Void => "VoidTransfer",
+        };
+        self.book(command(call, method, actor, action), &named).await
     }
 
     /// Waits until the journal has reached `min_seq`. A writer's own reads find it at once; the wait is for readers that were
@@ -114,6 +119,12 @@ fn refused(refusal: Refusal, named: &convert::Names) -> Error {
         | Refusal::TotalCap => &named.debit,
     };
     Error::Refused { refusal, name: name.clone() }
+}
+
+/// The command of a call to `method`.
+fn command(call: &Call, method: &str, actor: Actor, action: Action) -> Command {
+    let witness = Some(convert::audit::witness(call, method));
+    Command { actor, nonce: rand::random(), witness, action }
 }
 
 /// Refuses all but svc-accounts, for itself or for somebody. The edge lets nobody else call such a method on the mesh listener;
@@ -158,7 +169,7 @@ impl LedgerService for Rpc {
         let request = request.into_inner();
         let open = convert::open(&request, &self.offered)?;
         only_accounts(&call)?;
-        let command = Command { actor: actor(&call), nonce: rand::random(), action: Action::Open(open) };
+        let command = command(&call, "CreateLedgerAccount", actor(&call), Action::Open(open));
         match self.store.submit(command).await? {
             Verdict::Opened(account) => Ok(Response::new(convert::account(&account))),
             Verdict::AccountExists(fields) => {
@@ -180,7 +191,7 @@ impl LedgerService for Rpc {
         let wanted = request.into_inner().grant.unwrap_or_default();
         let grant = convert::set_grant(&wanted)?;
         only_accounts(&call)?;
-        let command = Command { actor: actor(&call), nonce: rand::random(), action: Action::Grant(grant) };
+        let command = command(&call, "SetGrant", actor(&call), Action::Grant(grant));
         match self.store.submit(command).await? {
             Verdict::Granted(grant) => Ok(Response::new(convert::grant(wanted.account_id, &grant))),
             Verdict::NoAccount => {
@@ -206,7 +217,7 @@ impl LedgerService for Rpc {
         let call = Call::of(&request)?;
         let actor = actor(&call);
         let (action, named) = convert::create_transfer(actor.scope, request.into_inner(), rand::random())?;
-        self.book(Command { actor, nonce: rand::random(), action }, &named).await
+        self.book(command(&call, "CreateTransfer", actor, action), &named).await
     }
 
     async fn post_transfer(

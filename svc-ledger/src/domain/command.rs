@@ -4,6 +4,7 @@
 use uuid::Uuid;
 
 use super::account::{Amount, Purpose};
+use super::audit::Witness;
 use super::currency::Currency;
 use super::grant;
 use super::request::{BodyHash, Key, Operation, Scope};
@@ -28,6 +29,8 @@ pub struct Command {
     pub actor: Actor,
     /// Random bits for the ids of the rows.
     pub nonce: u32,
+    /// For the audit.
+    pub witness: Option<Witness>,
     /// What is asked.
     pub action: Action,
 }

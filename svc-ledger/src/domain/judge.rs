@@ -2,6 +2,7 @@
 //! command and everything the store must write for it, or nothing of it. Checks run in the order the contract promises.
 
 mod grants;
+mod record;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::account::{Account, Amount, State, Totals};
+use super::audit::Event;
 use super::chain::Batch;
 use super::command::{Action, Actor, Command, Detail, Open, Request, Resolution, Resolve, Transfer};
 use super::grant::Grant;
@@ -44,13 +46,15 @@ pub struct Judged {
     pub outcomes: Vec<(Key, BodyHash, Outcome)>,
     /// Texts of transfers.
     pub details: Vec<(Uuid, Detail)>,
+    /// What the audit is told.
+    pub events: Vec<Event>,
 }
 
 impl Judged {
     /// Whether there is nothing to write: every command had been answered before.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.outcomes.is_empty()
+        self.rows.is_empty() && self.outcomes.is_empty() && self.events.is_empty()
     }
 }
 
@@ -58,7 +62,13 @@ impl Judged {
 #[must_use]
 pub fn judge<'a>(view: View, commands: impl IntoIterator<Item = &'a Command>) -> Judged {
     let mut judge = Judge::new(view);
-    let verdicts = commands.into_iter().map(|command| judge.command(command)).collect();
+    let mut verdicts = Vec::new();
+    for (place, command) in commands.into_iter().enumerate() {
+        let before = judge.mark();
+        let verdict = judge.command(command);
+        judge.record(place, command, &verdict, before);
+        verdicts.push(verdict);
+    }
     judge.finish(verdicts)
 }
 
@@ -76,6 +86,7 @@ struct Judge {
     resolved: BTreeSet<Uuid>,
     outcomes: Vec<(Key, BodyHash, Outcome)>,
     details: Vec<(Uuid, Detail)>,
+    events: Vec<Event>,
 }
 
 impl Judge {
@@ -91,6 +102,7 @@ impl Judge {
             resolved: BTreeSet::new(),
             outcomes: Vec::new(),
             details: Vec::new(),
+            events: Vec::new(),
         }
     }
 
@@ -375,6 +387,7 @@ impl Judge {
             parties: self.parties,
             outcomes: self.outcomes,
             details: self.details,
+            events: self.events,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Between the contract's messages and the domain: the only file that sees both. Parsing collects every violated field before it
 //! refuses, so that a caller can mend a request in one go.
 
+pub(super) mod audit;
+
 use std::fmt::Display;
 
 use chassis::error::Violation;

@@ -9,6 +9,7 @@ use chassis::health::Health;
 use chassis::metrics::Metrics;
 use sqlx::PgConnection;
 use svc_ledger::domain::account::{Amount, Purpose, house_account};
+use svc_ledger::domain::audit::Witness;
 use svc_ledger::domain::command::{
     self, Action, Actor, Command, Detail, Open, Request, Resolution, Resolve, Transfer,
 };
@@ -45,6 +46,11 @@ pub fn customer(name: &str) -> Actor {
 pub fn staff(name: &str) -> Actor {
     let scope = Scope::of(&format!("subject:test:{name}"));
     Actor { scope, staff: true, customer: None, partner: None }
+}
+
+/// Of every command of these tests.
+pub fn witness() -> Witness {
+    Witness { id: Uuid::now_v7(), call: b"call".to_vec() }
 }
 
 /// A partner that acts for a customer.
@@ -112,7 +118,7 @@ impl Bank {
     }
 
     pub async fn submit(&self, actor: Actor, action: Action) -> Result<Verdict, Error> {
-        self.store.submit(Command { actor, nonce: rand::random(), action }).await
+        self.store.submit(Command { actor, nonce: rand::random(), witness: Some(witness()), action }).await
     }
 
     /// Sets a grant, which must be accepted.
@@ -254,6 +260,17 @@ pub async fn check_invariants(bank: &Bank, root: &mut PgConnection) {
             "{no}"
         );
     }
+    // Nothing of these tests ships events, so each accepted command still has its one, and each frozen refusal one of its own.
+    let (unwitnessed, refusals, refused): (i64, i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM ledger.outcome o WHERE verdict = 0 AND NOT EXISTS \
+         (SELECT FROM ledger.audit_outbox e WHERE e.id = o.row_id AND e.reason IS NULL)), \
+         (SELECT count(*) FROM ledger.outcome WHERE verdict <> 0), \
+         (SELECT count(*) FROM ledger.audit_outbox WHERE reason <> ALL ('{REQUEST_ID_REUSED,ACCOUNT_EXISTS,GRANT_EXISTS,STALE_REVISION}'))",
+    )
+    .fetch_one(&mut *root)
+    .await
+    .unwrap();
+    assert_eq!((unwitnessed, refused), (0, refusals), "the audit was told too little or too much");
     let rows: i64 =
         sqlx::query_scalar("SELECT count(*) FROM ledger.journal").fetch_one(&mut *root).await.unwrap();
     assert_eq!(bank.store.verify_chain(Some(1)).await.unwrap(), rows);

@@ -9,6 +9,7 @@
     reason = "what a test does not expect has failed it; clippy knows tests by their attribute, not their helpers"
 )]
 
+mod audit;
 mod bank;
 mod contract;
 mod faults;

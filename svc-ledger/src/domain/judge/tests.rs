@@ -184,7 +184,12 @@ fn command(op: &Op, made: &[Option<Uuid>]) -> Command {
             let body = BodyHash::new(Operation::Transfer, &key, &fields);
             let amount = Amount::new(amount).unwrap();
             let transfer = Transfer { debit, credit, amount, currency, pending, detail: None };
-            Command { actor, nonce: 7, action: Action::Transfer(Request { key, body }, transfer) }
+            Command {
+                actor,
+                nonce: 7,
+                witness: None,
+                action: Action::Transfer(Request { key, body }, transfer),
+            }
         }
         Op::Grant { consent, account, partner, scopes, caps, expires_at, revision } => {
             let (per_transfer_max, total_max) = CAPS[caps];
@@ -208,6 +213,7 @@ fn command(op: &Op, made: &[Option<Uuid>]) -> Command {
             Command {
                 actor,
                 nonce: 7,
+                witness: None,
                 action: Action::Resolve(Request { key, body }, Resolve { transfer, resolution }),
             }
         }
@@ -215,7 +221,7 @@ fn command(op: &Op, made: &[Option<Uuid>]) -> Command {
 }
 
 fn grant_command(wanted: Grant) -> Command {
-    Command { actor: actor(4), nonce: 7, action: Action::Grant(wanted) }
+    Command { actor: actor(4), nonce: 7, witness: None, action: Action::Grant(wanted) }
 }
 
 /// What the oracle can know of a verdict.
@@ -290,7 +296,8 @@ fn an_account_opened_in_a_batch_can_be_used_in_it() {
         customers: vec!["eve".to_owned()],
         state_revision: 3,
     };
-    let opening = |open: Open| Command { actor: actor(4), nonce: 1, action: Action::Open(open) };
+    let opening =
+        |open: Open| Command { actor: actor(4), nonce: 1, witness: None, action: Action::Open(open) };
     let mut transfer = command(
         &Op::Transfer { actor: 2, from: 0, to: 1, amount: 5, usd: false, pending: true, key: 1 },
         &[],

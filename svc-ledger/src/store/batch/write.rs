@@ -11,6 +11,7 @@ use crate::domain::journal::{Row, Side};
 use crate::domain::judge::Judged;
 use crate::domain::verdict::{Outcome, TransferState};
 use crate::domain::view::{Head, Hold};
+use crate::error::verdict_reason;
 
 type Bound = Query<'static, Postgres, PgArguments>;
 
@@ -37,12 +38,13 @@ pub(in crate::store) async fn write(
     let query = bind_holds(query, &judged.holds);
     let query = bind_grants(query, &judged.grants);
     let query = bind_resolved(query, &judged.resolved);
+    let query = bind_events(query, judged);
     query.execute(connection).await?;
     Ok(())
 }
 
 /// A line for each list of rows: the journal, changed accounts, outcomes, details, accounts opened, their parties, holds, grants,
-/// resolved holds.
+/// resolved holds, audit events.
 const WRITE: &str = "SELECT ledger.write_batch($1, $2, $3, $4, $5, $6, \
     $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, \
     $28, $29, $30, $31, $32, $33, \
@@ -53,7 +55,8 @@ const WRITE: &str = "SELECT ledger.write_batch($1, $2, $3, $4, $5, $6, \
     $60, $61, \
     $62, $63, $64, $65, $66, $67, $68, $69, $70, $71, \
     $72, $73, $74, $75, $76, $77, $78, $79, $80, \
-    $81, $82, $83, $84, $85)";
+    $81, $82, $83, $84, $85, \
+    $86, $87, $88, $89)";
 
 fn column<T, U>(items: &[T], of: impl Fn(&T) -> U) -> Vec<U> {
     items.iter().map(of).collect()
@@ -189,4 +192,13 @@ fn bind_resolved(query: Bound, resolved: &[(Uuid, Hold)]) -> Bound {
         .bind(column(resolved, |(_, hold)| split(hold).1))
         .bind(column(resolved, |(_, hold)| hold.state as i16))
         .bind(column(resolved, |(_, hold)| hold.resolved_by))
+}
+
+fn bind_events(query: Bound, judged: &Judged) -> Bound {
+    let events = &judged.events;
+    query
+        .bind(column(events, |event| event.id))
+        .bind(column(events, |event| event.call.clone()))
+        .bind(column(events, |event| judged.verdicts.get(event.place).and_then(verdict_reason)))
+        .bind(column(events, |event| event.resource.clone()))
 }
