@@ -235,7 +235,7 @@ async fn a_workload_writes_events_of_its_own_and_none_is_ever_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn auditors_find_events_by_time_customer_rpc_and_transaction() {
+async fn e6_only_auditors_find_events_and_by_time_customer_rpc_or_transaction() {
     let docs = Fixture::start().await;
     let mut events = Vec::new();
     for place in 0..60 {

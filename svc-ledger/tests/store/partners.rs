@@ -23,7 +23,7 @@ use crate::contract::{account, as_caller, expected, refusal, transfer};
 use crate::postgres::Postgres;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn partners_act_by_consent_only() {
+async fn e5_a_partner_reaches_only_what_its_customer_consented_to() {
     let server = Postgres::start().await;
     let bank = Bank::on(&server).await;
     let mut root = server.superuser("ledger").await;
