@@ -26,7 +26,8 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
     /// `mongodb://<user>@<host>:<port>/?<options>`, or `mongodb+srv://`, without a password. The user is authenticated against
-    /// `admin` unless `authSource` says otherwise, and needs `readWrite` on the database.
+    /// `admin` unless `authSource` says otherwise. What it may do on the database is in docs/operations.md. The server must be a
+    /// replica set, of one if need be: an effect and its audit event are one transaction.
     pub url: String,
     pub database: String,
     /// The password of the user.

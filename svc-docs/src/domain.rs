@@ -1,6 +1,7 @@
 //! The words of svc-docs, as types that cannot be wrong: documents and who may touch them, their content, requests that may be
 //! repeated, and statements. Pure: time and ids are arguments, and nothing here knows the contract or MongoDB.
 pub mod access;
+pub mod audit;
 pub mod document;
 pub mod request;
 pub mod statement;

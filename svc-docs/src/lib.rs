@@ -1,8 +1,9 @@
-//! svc-docs: documents of customers, their content, and statements of accounts, on MongoDB.
+//! svc-docs: documents of customers, their content, statements of accounts, and the audit events of the mesh, on MongoDB.
 //!
 //! It promises: content is replaced as a whole or not at all, and what is downloaded is what was uploaded, by its hash. A
 //! repeated request makes one document. A statement is written only if the ledger's opening balance and every entry lead to
-//! the ledger's closing balance, and its content never changes afterwards. A document that the caller may not see does not
+//! the ledger's closing balance, and its content never changes afterwards. An audit event, once kept, stays as it is; one of this
+//! service's own calls is kept in the transaction of its effect. A document that the caller may not see does not
 //! exist for them.
 //!
 //! Read `domain` for the rules, `store` for what MongoDB holds, then `rpc`; `rpc/statement` is where the ledger is asked.
@@ -15,10 +16,12 @@ pub mod store;
 
 use anyhow::Context as _;
 use proto::docs::v1::docs_service_server::DocsServiceServer;
+use proto::edge::v1::audit_service_server::AuditServiceServer;
 
 /// The service, as the chassis runs it.
 pub struct Docs {
     rpc: rpc::DocsRpc,
+    keeper: rpc::audit::Keeper,
 }
 
 impl chassis::run::Service for Docs {
@@ -31,11 +34,14 @@ impl chassis::run::Service for Docs {
         start.health.set_ready("store", true);
         watch(&store, &start);
         sweep(&store, &start);
-        Ok(Self { rpc: rpc::DocsRpc::new(store, start.edge, &start.metrics, config.content.bytes_max) })
+        let keeper = rpc::audit::Keeper::new(store.clone());
+        let rpc = rpc::DocsRpc::new(store, start.edge, &start.metrics, config.content.bytes_max);
+        Ok(Self { rpc, keeper })
     }
 
     fn routes(&self) -> tonic::service::Routes {
         tonic::service::Routes::new(DocsServiceServer::new(self.rpc.clone()))
+            .add_service(AuditServiceServer::new(self.keeper.clone()))
     }
 }
 

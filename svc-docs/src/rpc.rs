@@ -1,5 +1,6 @@
 //! `docs.v1.DocsService`: decode, judge, ask the store, encode. This file has the documents themselves; content and statements
 //! have files of their own. The clock is read and ids are made here and nowhere below.
+pub mod audit;
 mod content;
 mod convert;
 pub mod statement;
@@ -17,6 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use crate::domain::access::{Act, Actor};
+use crate::domain::audit::Witness;
 use crate::domain::document::{Document, DocumentId};
 use crate::domain::request;
 use crate::error::Error;
@@ -52,7 +54,12 @@ impl DocsRpc {
         actor.judge(act, found).map_err(|denial| Error::denied(denial, &id.to_string()))
     }
 
-    async fn create(&self, call: &Call, request: pb::CreateDocumentRequest) -> Result<Document, Error> {
+    async fn create(
+        &self,
+        call: &Call,
+        witness: &Witness,
+        request: pb::CreateDocumentRequest,
+    ) -> Result<Document, Error> {
         let actor = convert::actor(&call.caller);
         let asked = convert::create_document(request, &actor, call.caller.idempotency_scope())?;
         if !actor.may(Act::Write, Some(&asked.customer_id)) {
@@ -70,7 +77,7 @@ impl DocsRpc {
             revision: 1,
             request: asked.request,
         };
-        match self.store.insert(&document).await? {
+        match self.store.insert(&document, &audit::done(witness, name(document.id))).await? {
             Inserted::Done => Ok(document),
             Inserted::Before(before) => same_body(&document.request, *before),
         }
@@ -92,6 +99,11 @@ impl DocsRpc {
         let documents = documents.into_iter().map(convert::document).collect();
         Ok(pb::ListDocumentsResponse { documents, next_page_token })
     }
+}
+
+/// A document as a resource.
+fn name(id: DocumentId) -> String {
+    format!("documents/{id}")
 }
 
 /// The time, as exact as the store keeps it: what is answered at once is what is read later.
@@ -116,8 +128,12 @@ impl DocsService for DocsRpc {
         request: Request<pb::CreateDocumentRequest>,
     ) -> Result<Response<pb::Document>, Status> {
         let call = Call::of(&request)?;
-        let document = self.create(&call, request.into_inner()).await?;
-        Ok(Response::new(convert::document(document)))
+        let witness = convert::audit::witness(&call, "CreateDocument");
+        let created = self.create(&call, &witness, request.into_inner()).await;
+        if let Err(error) = &created {
+            self.record_refusal(&witness, error, None).await;
+        }
+        Ok(Response::new(convert::document(created?)))
     }
 
     async fn get_document(
@@ -142,8 +158,10 @@ impl DocsService for DocsRpc {
         &self,
         request: Request<Streaming<pb::UploadContentRequest>>,
     ) -> Result<Response<pb::Document>, Status> {
-        let actor = convert::actor(&Call::of(&request)?.caller);
-        let document = self.upload(&actor, request.into_inner()).await?;
+        let call = Call::of(&request)?;
+        let (actor, witness) =
+            (convert::actor(&call.caller), convert::audit::witness(&call, "UploadContent"));
+        let document = self.upload(&actor, &witness, request.into_inner()).await?;
         Ok(Response::new(convert::document(document)))
     }
 
@@ -165,9 +183,23 @@ impl DocsService for DocsRpc {
             store: &self.store,
             edge: self.edge.for_call(&call),
             bytes_max: self.bytes_max,
+            witness: convert::audit::witness(&call, "GenerateStatement"),
         };
-        let made = desk.generate(&call.caller, request.into_inner()).await;
+        let request = request.into_inner();
+        let resource = format!("accounts/{}", request.account_id);
+        let made = desk.generate(&call.caller, request).await;
+        if let Err(error) = &made {
+            self.record_refusal(&desk.witness, error, Some(resource)).await;
+        }
         self.metrics.stated(statement::outcome(&made));
         Ok(Response::new(made?))
+    }
+
+    async fn list_audit_events(
+        &self,
+        request: Request<pb::ListAuditEventsRequest>,
+    ) -> Result<Response<pb::ListAuditEventsResponse>, Status> {
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.list_events(&call, request.into_inner()).await?))
     }
 }

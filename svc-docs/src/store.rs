@@ -1,5 +1,6 @@
-//! What svc-docs keeps in MongoDB: documents (statements are documents too), their content as GridFS files, and the list of
-//! files that no document may hold. Every operation is bounded in time, and writes are acknowledged by a majority's journal.
+//! What svc-docs keeps in MongoDB: documents (statements are documents too), their content as GridFS files, the list of files that
+//! no document may hold, and the audit events of the whole mesh. Every operation is bounded in time, and writes are acknowledged by a majority's journal.
+mod audit;
 mod content;
 mod documents;
 mod loose;
@@ -21,6 +22,7 @@ use mongodb::options::{
 use mongodb::{Client, Collection, Database};
 
 use crate::config::StoreConfig;
+use audit::EventRecord;
 use content::Chunk;
 use loose::Loose;
 use record::Record;
@@ -78,6 +80,7 @@ impl StoreError {
 pub struct Store {
     database: Database,
     documents: Collection<Record>,
+    audit: Collection<EventRecord>,
     loose: Collection<Loose>,
     chunks: Collection<Chunk>,
     bucket: GridFsBucket,
@@ -95,6 +98,7 @@ impl Store {
         let bucket = GridFsBucketOptions::builder().bucket_name(BUCKET.to_owned()).build();
         let store = Self {
             documents: database.collection("documents"),
+            audit: database.collection("audit_events"),
             loose: database.collection("loose_files"),
             chunks: database.collection(&format!("{BUCKET}.chunks")),
             bucket: database.gridfs_bucket(bucket),

@@ -1,4 +1,4 @@
--- The ledger's tables. They belong to the owner role; what the service role may do with them is said in 0005.
+-- The ledger's tables. They belong to the owner role; what the service role may do with them is said in 0006.
 -- Amounts are minor units, currencies numeric ISO 4217 codes, principals 16-byte digests. No personal data but in
 -- transfer_detail, which can be erased.
 
@@ -49,18 +49,19 @@ CREATE TABLE ledger.party (
 
 CREATE INDEX party_by_customer ON ledger.party (customer, account);
 
--- What a customer's consent allows a partner; consumed in the posting transaction.
+-- What a customer's consent allows a partner, as it stands; consumed in the posting transaction. Every state of it can be
+-- replayed from the journal: a grant row says all of it, and each row that takes or gives back says how much was taken then.
 CREATE TABLE ledger."grant" (
     consent          uuid PRIMARY KEY,
     account          bigint NOT NULL REFERENCES ledger.account (no),
-    partner          text COLLATE "C" NOT NULL,
-    scopes           text[] NOT NULL,
-    per_transfer_max bigint,
-    total_max        bigint,
-    used             bigint NOT NULL DEFAULT 0,
-    expires_at       timestamptz,
+    partner          text COLLATE "C" NOT NULL CHECK (octet_length(partner) BETWEEN 1 AND 64),
+    scopes           smallint NOT NULL,             -- bits: 1 read balance, 2 read entries, 4 create transfers; 0: revoked
+    per_transfer_max bigint CHECK (per_transfer_max > 0),
+    total_max        bigint CHECK (total_max > 0),
+    used             bigint NOT NULL CHECK (used >= 0),
+    expires_at       timestamptz NOT NULL,
     revision         bigint NOT NULL
-);
+) WITH (fillfactor = 70);
 
 CREATE INDEX grant_by_account ON ledger."grant" (account, partner);
 
@@ -73,7 +74,7 @@ CREATE TABLE ledger.journal (
     -- 13 close period
     kind        smallint NOT NULL CHECK (kind BETWEEN 1 AND 13),
     currency    smallint NOT NULL,
-    flags       smallint NOT NULL DEFAULT 0,        -- open: the account's purpose
+    flags       smallint NOT NULL DEFAULT 0,        -- open: the account's purpose; grant: its scopes
     dr          bigint,
     cr          bigint,
     amount      bigint CHECK (amount > 0),
@@ -92,8 +93,13 @@ CREATE TABLE ledger.journal (
     value_date  date,
     booked_at   timestamptz NOT NULL,
     actor       bytea NOT NULL,
-    party       text COLLATE "C",
+    party       text COLLATE "C",                   -- party: the customer; grant: the partner
     detail_hash bytea,
+    consent     uuid,                               -- grant: its consent; else the one that was taken from or given back to
+    used        bigint,                             -- what has been taken of the consent after this row
+    per_transfer_max bigint,                        -- grant: its caps and its end
+    total_max   bigint,
+    expires_at  timestamptz,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 
@@ -123,6 +129,15 @@ CREATE TABLE ledger.outcome (
     CHECK ((verdict = 0) = (row_id IS NOT NULL))
 );
 
+-- Audit events on their way to their keeper, written by the batch that judged their command and removed once they are kept. Small
+-- and always changing: vacuumed by its count of dead rows, or the scan for the oldest would wade through them.
+CREATE TABLE ledger.audit_outbox (
+    id       uuid PRIMARY KEY,                      -- accepted: that of the journal's row
+    call     bytea NOT NULL,                        -- the fields of the event that were known before it was judged
+    reason   text,                                  -- null: done
+    resource text                                   -- what it touched
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_cost_delay = 0);
+
 -- Holds as they stand.
 CREATE TABLE ledger.hold (
     id          uuid PRIMARY KEY,
@@ -133,6 +148,7 @@ CREATE TABLE ledger.hold (
     remaining   bigint NOT NULL CHECK (remaining >= 0),
     captured    bigint NOT NULL CHECK (captured >= 0),
     state       smallint NOT NULL,                  -- 0 pending, 1 posted, 2 voided
+    consent     uuid,                               -- the consent its amount was taken from, to be given back to
     expires_at  timestamptz,
     resolved_by uuid
 ) WITH (fillfactor = 70);

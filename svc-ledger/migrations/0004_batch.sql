@@ -6,6 +6,7 @@
 -- snapshot of its own: those after the lock see everything that was committed before it was granted.
 CREATE FUNCTION ledger.open_batch(
     account_ids uuid[], party_ids uuid[], hold_ids uuid[], scopes bytea[], request_ids text[],
+    consents uuid[], debited uuid[], debiting text[],
     OUT head_seq bigint, OUT head_hash bytea, OUT now_ms bigint,
     OUT account_no bigint[], OUT account_id uuid[], OUT account_currency smallint[], OUT account_purpose smallint[],
     OUT account_floor bigint[], OUT account_state smallint[], OUT account_revision bigint[], OUT account_version bigint[],
@@ -13,12 +14,16 @@ CREATE FUNCTION ledger.open_batch(
     OUT account_cr_pending bigint[], OUT account_opened_ms bigint[],
     OUT party_account bigint[], OUT party_customer text[],
     OUT hold_id uuid[], OUT hold_creator bytea[], OUT hold_dr bigint[], OUT hold_cr bigint[], OUT hold_amount bigint[],
-    OUT hold_state smallint[], OUT hold_resolved_by uuid[],
+    OUT hold_state smallint[], OUT hold_consent uuid[], OUT hold_resolved_by uuid[],
+    OUT grant_consent uuid[], OUT grant_account bigint[], OUT grant_partner text[], OUT grant_scopes smallint[],
+    OUT grant_per_transfer_max bigint[], OUT grant_total_max bigint[], OUT grant_used bigint[], OUT grant_expires_ms bigint[],
+    OUT grant_revision bigint[],
     OUT outcome_place bigint[], OUT outcome_body bytea[], OUT outcome_verdict smallint[], OUT outcome_row uuid[])
 LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     hold_accounts bigint[] := '{}';
+    wanted        uuid[] := consents;
 BEGIN
     SELECT h.seq, h.hash INTO STRICT head_seq, head_hash FROM ledger.head h FOR UPDATE;
     -- The booking time in a statement of its own: a SELECT ... FOR UPDATE computes its columns before it waits, and again only if
@@ -31,10 +36,11 @@ BEGIN
 
     IF cardinality(hold_ids) > 0 THEN
         SELECT array_agg(h.id), array_agg(h.creator), array_agg(h.dr), array_agg(h.cr), array_agg(h.amount),
-               array_agg(h.state), array_agg(h.resolved_by)
-          INTO hold_id, hold_creator, hold_dr, hold_cr, hold_amount, hold_state, hold_resolved_by
+               array_agg(h.state), array_agg(h.consent), array_agg(h.resolved_by)
+          INTO hold_id, hold_creator, hold_dr, hold_cr, hold_amount, hold_state, hold_consent, hold_resolved_by
           FROM ledger.hold h WHERE h.id = ANY (hold_ids);
         hold_accounts := coalesce(hold_dr || hold_cr, '{}');
+        wanted := wanted || array_remove(hold_consent, NULL);
     END IF;
 
     SELECT array_agg(a.no), array_agg(a.id), array_agg(a.currency), array_agg(a.purpose), array_agg(a.min_available),
@@ -51,6 +57,21 @@ BEGIN
         SELECT array_agg(p.account), array_agg(p.customer)
           INTO party_account, party_customer
           FROM ledger.account a JOIN ledger.party p ON p.account = a.no WHERE a.id = ANY (party_ids);
+    END IF;
+
+    -- Those that are named, and of each pair of an account debited and a partner debiting it those that may allow it.
+    IF cardinality(wanted) > 0 OR cardinality(debited) > 0 THEN
+        SELECT array_agg(g.consent), array_agg(g.account), array_agg(g.partner), array_agg(g.scopes),
+               array_agg(g.per_transfer_max), array_agg(g.total_max), array_agg(g.used),
+               array_agg((extract(epoch FROM g.expires_at) * 1000)::bigint), array_agg(g.revision)
+          INTO grant_consent, grant_account, grant_partner, grant_scopes, grant_per_transfer_max, grant_total_max,
+               grant_used, grant_expires_ms, grant_revision
+          FROM (SELECT o.* FROM ledger."grant" o WHERE o.consent = ANY (wanted)
+                UNION
+                SELECT o.* FROM unnest(debited, debiting) k (id, partner)
+                  JOIN ledger.account a ON a.id = k.id
+                  JOIN ledger."grant" o ON o.account = a.no AND o.partner = k.partner
+                 WHERE o.scopes & 4 <> 0 AND o.expires_at > 'epoch'::timestamptz + now_ms * interval '1 millisecond') g;
     END IF;
 
     IF cardinality(scopes) > 0 THEN
@@ -79,7 +100,8 @@ CREATE FUNCTION ledger.write_batch(
     j_id uuid[], j_seq bigint[], j_kind smallint[], j_currency smallint[], j_flags smallint[], j_dr bigint[], j_cr bigint[],
     j_amount bigint[], j_dr_version bigint[], j_dr_posted bigint[], j_dr_held bigint[], j_dr_expected bigint[],
     j_cr_version bigint[], j_cr_posted bigint[], j_cr_held bigint[], j_cr_expected bigint[], j_floor bigint[],
-    j_revision bigint[], j_ref uuid[], j_actor bytea[], j_party text[], j_detail_hash bytea[],
+    j_revision bigint[], j_ref uuid[], j_actor bytea[], j_party text[], j_detail_hash bytea[], j_consent uuid[],
+    j_used bigint[], j_per_transfer_max bigint[], j_total_max bigint[], j_expires_ms bigint[],
     c_no bigint[], c_before bigint[], c_version bigint[], c_dr_posted bigint[], c_cr_posted bigint[], c_dr_pending bigint[],
     c_cr_pending bigint[],
     o_scope bytea[], o_request_id text[], o_body_hash bytea[], o_verdict smallint[], o_row_id uuid[],
@@ -88,8 +110,11 @@ CREATE FUNCTION ledger.write_batch(
     a_version bigint[], a_dr_posted bigint[], a_cr_posted bigint[], a_dr_pending bigint[], a_cr_pending bigint[],
     p_account bigint[], p_customer text[],
     h_id uuid[], h_creator bytea[], h_dr bigint[], h_cr bigint[], h_amount bigint[], h_remaining bigint[],
-    h_captured bigint[], h_state smallint[], h_resolved_by uuid[],
-    r_id uuid[], r_remaining bigint[], r_captured bigint[], r_state smallint[], r_resolved_by uuid[])
+    h_captured bigint[], h_state smallint[], h_consent uuid[], h_resolved_by uuid[],
+    g_consent uuid[], g_account bigint[], g_partner text[], g_scopes smallint[], g_per_transfer_max bigint[],
+    g_total_max bigint[], g_used bigint[], g_expires_ms bigint[], g_revision bigint[],
+    r_id uuid[], r_remaining bigint[], r_captured bigint[], r_state smallint[], r_resolved_by uuid[],
+    e_id uuid[], e_call bytea[], e_reason text[], e_resource text[])
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 AS $$
@@ -121,10 +146,25 @@ BEGIN
     END IF;
 
     IF cardinality(h_id) > 0 THEN
-        INSERT INTO ledger.hold (id, creator, dr, cr, amount, remaining, captured, state, resolved_by)
-        SELECT * FROM unnest(h_id, h_creator, h_dr, h_cr, h_amount, h_remaining, h_captured, h_state, h_resolved_by);
+        INSERT INTO ledger.hold (id, creator, dr, cr, amount, remaining, captured, state, consent, resolved_by)
+        SELECT * FROM unnest(h_id, h_creator, h_dr, h_cr, h_amount, h_remaining, h_captured, h_state, h_consent,
+                             h_resolved_by);
         GET DIAGNOSTICS n = ROW_COUNT;
         PERFORM ledger.expect('hold', cardinality(h_id), n);
+    END IF;
+
+    IF cardinality(g_consent) > 0 THEN
+        INSERT INTO ledger."grant" AS g (consent, account, partner, scopes, per_transfer_max, total_max, used, expires_at, revision)
+        SELECT u.consent, u.account, u.partner, u.scopes, u.per_transfer_max, u.total_max, u.used,
+               'epoch'::timestamptz + u.expires_ms * interval '1 millisecond', u.revision
+          FROM unnest(g_consent, g_account, g_partner, g_scopes, g_per_transfer_max, g_total_max, g_used, g_expires_ms, g_revision)
+               u (consent, account, partner, scopes, per_transfer_max, total_max, used, expires_ms, revision)
+            ON CONFLICT (consent) DO UPDATE
+           SET scopes = excluded.scopes, per_transfer_max = excluded.per_transfer_max, total_max = excluded.total_max,
+               used = excluded.used, expires_at = excluded.expires_at, revision = excluded.revision
+         WHERE g.account = excluded.account AND g.partner = excluded.partner AND g.revision <= excluded.revision;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        PERFORM ledger.expect('grant', cardinality(g_consent), n);
     END IF;
 
     IF cardinality(r_id) > 0 THEN
@@ -149,14 +189,27 @@ BEGIN
         PERFORM ledger.expect('transfer detail', cardinality(d_transfer), n);
     END IF;
 
+    -- The event of a refusal that no key keeps may be there already: its batch was committed, and its answer lost.
+    IF cardinality(e_id) > 0 THEN
+        INSERT INTO ledger.audit_outbox (id, call, reason, resource)
+        SELECT * FROM unnest(e_id, e_call, e_reason, e_resource)
+            ON CONFLICT (id) DO NOTHING;
+    END IF;
+
     IF cardinality(j_id) > 0 THEN
         INSERT INTO ledger.journal (id, seq, kind, currency, flags, dr, cr, amount, dr_version, dr_posted, dr_held, dr_expected,
                                     cr_version, cr_posted, cr_held, cr_expected, floor, revision, ref, actor, party, detail_hash,
-                                    booked_at)
-        SELECT u.*, now
+                                    consent, used, per_transfer_max, total_max, expires_at, booked_at)
+        SELECT u.id, u.seq, u.kind, u.currency, u.flags, u.dr, u.cr, u.amount, u.dr_version, u.dr_posted, u.dr_held, u.dr_expected,
+               u.cr_version, u.cr_posted, u.cr_held, u.cr_expected, u.floor, u.revision, u.ref, u.actor, u.party, u.detail_hash,
+               u.consent, u.used, u.per_transfer_max, u.total_max,
+               'epoch'::timestamptz + u.expires_ms * interval '1 millisecond', now
           FROM unnest(j_id, j_seq, j_kind, j_currency, j_flags, j_dr, j_cr, j_amount, j_dr_version, j_dr_posted, j_dr_held,
                       j_dr_expected, j_cr_version, j_cr_posted, j_cr_held, j_cr_expected, j_floor, j_revision, j_ref, j_actor,
-                      j_party, j_detail_hash) u;
+                      j_party, j_detail_hash, j_consent, j_used, j_per_transfer_max, j_total_max, j_expires_ms)
+               u (id, seq, kind, currency, flags, dr, cr, amount, dr_version, dr_posted, dr_held, dr_expected, cr_version,
+                  cr_posted, cr_held, cr_expected, floor, revision, ref, actor, party, detail_hash, consent, used,
+                  per_transfer_max, total_max, expires_ms);
         GET DIAGNOSTICS n = ROW_COUNT;
         PERFORM ledger.expect('journal', cardinality(j_id), n);
         INSERT INTO ledger.batch (seq_from, n, prev, root, hash, booked_at)

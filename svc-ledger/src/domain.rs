@@ -3,9 +3,11 @@
 //! together with every row the store has to write. The same function serves the service and the tests that replay it.
 
 pub mod account;
+pub mod audit;
 pub mod chain;
 pub mod command;
 pub mod currency;
+pub mod grant;
 mod iso4217;
 pub mod journal;
 pub mod judge;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chassis::error::{Failure, Kind, Violation};
 
-use crate::domain::verdict::Refusal;
+use crate::domain::verdict::{Refusal, Verdict};
 
 /// After how long a caller should try again what was turned away unjudged: a few batches.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -43,9 +43,20 @@ pub enum Error {
         /// Which fields differ.
         fields: Vec<&'static str>,
     },
-    /// A later intent has been seen for the account.
-    #[error("a later revision of the account's state has been seen")]
-    StaleRevision,
+    /// The consent is known with other fields that never change, or with other terms under the same revision.
+    #[error("the grant exists with other fields; differing: {}", fields.join(", "))]
+    GrantExists {
+        /// The consent.
+        consent_id: String,
+        /// Which fields differ.
+        fields: Vec<&'static str>,
+    },
+    /// A later intent has been seen for the account or the consent.
+    #[error("a later revision of the same intent has been seen")]
+    StaleRevision {
+        /// The field that holds the revision.
+        field: &'static str,
+    },
     /// Judged and refused.
     #[error("{}", refusal_text(*refusal))]
     Refused {
@@ -130,7 +141,8 @@ impl Error {
         match self {
             Self::BodyChanged { .. }
             | Self::AccountExists { .. }
-            | Self::StaleRevision
+            | Self::GrantExists { .. }
+            | Self::StaleRevision { .. }
             | Self::Refused { .. } => Some("refused"),
             Self::QueueFull | Self::NotDone => Some("not_done"),
             Self::OutcomeUnknown => Some("unknown"),
@@ -181,6 +193,22 @@ fn refusal_text(refusal: Refusal) -> &'static str {
         Refusal::BalanceOverflow => "a balance would leave its range",
         Refusal::FourEyes => "the bank's own money must be held first and posted by another member of staff",
         Refusal::NotPending => "the transfer is not pending",
+        Refusal::PerTransferCap => "the consent does not allow that much in one transfer",
+        Refusal::TotalCap => "the consent does not allow that much in all",
+    }
+}
+
+/// Why a verdict refuses, in the word its caller reads; `None` if it does not.
+#[must_use]
+pub fn verdict_reason(verdict: &Verdict) -> Option<&'static str> {
+    match verdict {
+        Verdict::Opened(_) | Verdict::Granted(_) | Verdict::Booked(_) | Verdict::Recorded(_) => None,
+        Verdict::Refused(refusal) => Some(refusal_reason(*refusal).1),
+        Verdict::BodyChanged(_) => Some("REQUEST_ID_REUSED"),
+        Verdict::AccountExists(_) => Some("ACCOUNT_EXISTS"),
+        Verdict::NoAccount => Some("ACCOUNT_NOT_FOUND"),
+        Verdict::GrantExists(_) => Some("GRANT_EXISTS"),
+        Verdict::StaleRevision => Some("STALE_REVISION"),
     }
 }
 
@@ -194,7 +222,7 @@ const fn refusal_field(refusal: Refusal) -> &'static str {
         | Refusal::InsufficientFunds
         | Refusal::FourEyes => "debit_account_id",
         Refusal::NoCreditAccount | Refusal::CreditCurrency | Refusal::CreditNotOpen => "credit_account_id",
-        Refusal::BalanceOverflow => "amount",
+        Refusal::BalanceOverflow | Refusal::PerTransferCap | Refusal::TotalCap => "amount",
         Refusal::NoTransfer | Refusal::NotPending => "transfer_id",
     }
 }
@@ -205,6 +233,28 @@ const fn missing(refusal: Refusal) -> Option<Resource> {
         Refusal::NoDebitAccount | Refusal::NoCreditAccount => Some(Resource::Account),
         Refusal::NoTransfer => Some(Resource::Transfer),
         Refusal::NotPermitted
+        | Refusal::DebitCurrency
+        | Refusal::CreditCurrency
+        | Refusal::DebitNotOpen
+        | Refusal::CreditNotOpen
+        | Refusal::InsufficientFunds
+        | Refusal::BalanceOverflow
+        | Refusal::FourEyes
+        | Refusal::NotPending
+        | Refusal::PerTransferCap
+        | Refusal::TotalCap => None,
+    }
+}
+
+/// The cap of the consent that was exceeded, if that is why, by its field in the grant.
+const fn exceeded(refusal: Refusal) -> Option<&'static str> {
+    match refusal {
+        Refusal::PerTransferCap => Some("per_transfer_max_minor_units"),
+        Refusal::TotalCap => Some("total_max_minor_units"),
+        Refusal::NotPermitted
+        | Refusal::NoDebitAccount
+        | Refusal::NoCreditAccount
+        | Refusal::NoTransfer
         | Refusal::DebitCurrency
         | Refusal::CreditCurrency
         | Refusal::DebitNotOpen
@@ -227,6 +277,7 @@ const fn refusal_reason(refusal: Refusal) -> (Kind, &'static str) {
         Refusal::BalanceOverflow => (Kind::Precondition, "BALANCE_OVERFLOW"),
         Refusal::FourEyes => (Kind::Precondition, "FOUR_EYES_REQUIRED"),
         Refusal::NotPending => (Kind::Precondition, "TRANSFER_NOT_PENDING"),
+        Refusal::PerTransferCap | Refusal::TotalCap => (Kind::Precondition, "CONSENT_CAP_EXCEEDED"),
     }
 }
 
@@ -240,8 +291,8 @@ impl Failure for Error {
             Self::Invalid(_) => Kind::Invalid,
             Self::NotPermitted => Kind::Forbidden,
             Self::NotFound { .. } => Kind::NotFound,
-            Self::BodyChanged { .. } | Self::AccountExists { .. } => Kind::Exists,
-            Self::StaleRevision => Kind::Precondition,
+            Self::BodyChanged { .. } | Self::AccountExists { .. } | Self::GrantExists { .. } => Kind::Exists,
+            Self::StaleRevision { .. } => Kind::Precondition,
             Self::Refused { refusal, .. } => refusal_reason(*refusal).0,
             Self::QueueFull => Kind::Exhausted,
             Self::NotDone | Self::OutcomeUnknown | Self::Unreadable(_) | Self::NotReached { .. } => {
@@ -259,7 +310,8 @@ impl Failure for Error {
             Self::NotFound { resource: Resource::Transfer, .. } => "TRANSFER_NOT_FOUND",
             Self::BodyChanged { .. } => "REQUEST_ID_REUSED",
             Self::AccountExists { .. } => "ACCOUNT_EXISTS",
-            Self::StaleRevision => "STALE_REVISION",
+            Self::GrantExists { .. } => "GRANT_EXISTS",
+            Self::StaleRevision { .. } => "STALE_REVISION",
             Self::Refused { refusal, .. } => refusal_reason(*refusal).1,
             Self::QueueFull => "QUEUE_FULL",
             Self::NotDone => "STORE_UNAVAILABLE",
@@ -274,17 +326,22 @@ impl Failure for Error {
         let mut metadata: Vec<(&'static str, String)> =
             self.outcome().map(|outcome| ("outcome", outcome.to_owned())).into_iter().collect();
         match self {
-            Self::BodyChanged { fields, .. } | Self::AccountExists { fields, .. } => {
+            Self::BodyChanged { fields, .. }
+            | Self::AccountExists { fields, .. }
+            | Self::GrantExists { fields, .. } => {
                 metadata.push(("fields", fields.join(",")));
             }
-            Self::Refused { refusal, .. } => metadata.push(("field", refusal_field(*refusal).to_owned())),
+            Self::Refused { refusal, .. } => {
+                metadata.push(("field", refusal_field(*refusal).to_owned()));
+                metadata.extend(exceeded(*refusal).map(|cap| ("cap", cap.to_owned())));
+            }
             Self::NotReached { min_seq, seq } => {
                 metadata.extend([("min_seq", min_seq.to_string()), ("seq", seq.to_string())]);
             }
             Self::Invalid(_)
             | Self::NotPermitted
             | Self::NotFound { .. }
-            | Self::StaleRevision
+            | Self::StaleRevision { .. }
             | Self::QueueFull
             | Self::NotDone
             | Self::OutcomeUnknown
@@ -301,13 +358,14 @@ impl Failure for Error {
             Self::Refused { refusal, .. } if self.kind() == Kind::Precondition => {
                 vec![Violation::new(refusal_field(*refusal), self.to_string())]
             }
-            Self::StaleRevision => vec![Violation::new("state_revision", self.to_string())],
+            Self::StaleRevision { field } => vec![Violation::new(*field, self.to_string())],
             Self::QueueFull => vec![Violation::new("writes waiting", self.to_string())],
             Self::Refused { .. }
             | Self::NotPermitted
             | Self::NotFound { .. }
             | Self::BodyChanged { .. }
             | Self::AccountExists { .. }
+            | Self::GrantExists { .. }
             | Self::NotDone
             | Self::OutcomeUnknown
             | Self::Unreadable(_)
@@ -326,12 +384,13 @@ impl Failure for Error {
             Self::AccountExists { account_id, .. } => {
                 Some((Resource::Account.type_name(), account_id.clone()))
             }
+            Self::GrantExists { consent_id, .. } => Some(("ledger.v1.Grant", consent_id.clone())),
             Self::Refused { refusal, name } => {
                 missing(*refusal).map(|resource| (resource.type_name(), name.clone()))
             }
             Self::Invalid(_)
             | Self::NotPermitted
-            | Self::StaleRevision
+            | Self::StaleRevision { .. }
             | Self::QueueFull
             | Self::NotDone
             | Self::OutcomeUnknown

@@ -2,7 +2,8 @@
 //!
 //! Owns accounts' balances, transfers and the journal they leave, in PostgreSQL. Promises: every transfer debits and credits the
 //! same amount; an available balance never falls below its floor; one `request_id` has one outcome for ever, refusals
-//! included; an `OK` is durable; the journal is append-only, gapless and hash-chained, and any moment of it can be read again.
+//! included; an `OK` is durable; the journal is append-only, gapless and hash-chained, and any moment of it can be read again; a
+//! judged call of an audited RPC has left an event for the audit in the transaction of its effect.
 //!
 //! Reading order: [`domain`] (the rules, pure), [`domain::judge`] first; [`store`] (batches under the head lock, reads);
 //! [`rpc`] (the contract, decoded and encoded); [`config`]; [`error`].
@@ -23,6 +24,7 @@ use crate::domain::currency::Currency;
 use crate::domain::request::Scope;
 use crate::domain::verdict::Verdict;
 use crate::store::Store;
+use crate::store::outbox::Outbox;
 
 /// The service.
 pub struct Ledger {
@@ -37,6 +39,9 @@ impl chassis::run::Service for Ledger {
         let offered = config.ledger.offered()?;
         let store = Store::start(&config.store, &start.drain, &start.health, &start.metrics).await?;
         open_house_accounts(&store, &offered).await?;
+        let outbox = Outbox::new(&config.store)?;
+        let shipper = rpc::audit::Shipper { outbox, edge: start.edge };
+        store.announce(chassis::outbox::start(shipper, &start.drain, &start.metrics));
         Ok(Self { rpc: rpc::Rpc::new(store, offered) })
     }
 
@@ -60,8 +65,9 @@ pub async fn open_house_accounts(store: &Store, offered: &[Currency]) -> anyhow:
                 customers: Vec::new(),
                 state_revision: 0,
             };
-            let actor = Actor { scope: Scope::of("service:svc-ledger"), staff: false, customer: None };
-            let command = Command { actor, nonce: rand::random(), action: Action::Open(open) };
+            let actor =
+                Actor { scope: Scope::of("service:svc-ledger"), staff: false, customer: None, partner: None };
+            let command = Command { actor, nonce: rand::random(), witness: None, action: Action::Open(open) };
             let verdict = store.submit(command).await.context("cannot open the bank's own accounts")?;
             anyhow::ensure!(
                 matches!(verdict, Verdict::Opened(_)),

@@ -1,6 +1,7 @@
 //! The RPCs: decode, ask the store, encode. Here alone ids, salts and the caller's identity enter a command. What a message
 //! must look like is in [`convert`]; what the rules are, in the domain.
 
+pub mod audit;
 mod convert;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::domain::command::{Action, Actor, Command, Resolution};
 use crate::domain::currency::Currency;
 use crate::domain::request::Scope;
 use crate::domain::verdict::{self, Refusal, Verdict};
-use crate::error::Error;
+use crate::error::{Error, Resource};
 use crate::store::Store;
 use crate::store::read::{Named, Viewer};
 
@@ -54,7 +55,12 @@ impl Rpc {
             Verdict::BodyChanged(fields) => {
                 return Err(Error::BodyChanged { request_id: named.request_id.clone(), fields }.into());
             }
-            Verdict::Opened(_) | Verdict::AccountExists(_) | Verdict::StaleRevision => {
+            Verdict::Opened(_)
+            | Verdict::Granted(_)
+            | Verdict::NoAccount
+            | Verdict::GrantExists(_)
+            | Verdict::AccountExists(_)
+            | Verdict::StaleRevision => {
                 return Err(Error::Corrupt("verdict").into());
             }
         };
@@ -70,7 +76,11 @@ impl Rpc {
     ) -> Result<Response<pb::Transfer>, Status> {
         let actor = actor(call);
         let (action, named) = convert::resolve(actor.scope, transfer_id, request_id, resolution)?;
-        self.book(Command { actor, nonce: rand::random(), action }, &named).await
+        let method = match resolution {
+            Resolution::Post => "PostTransfer",
+            Resolution::Void => "VoidTransfer",
+        };
+        self.book(command(call, method, actor, action), &named).await
     }
 
     /// Waits until the journal has reached `min_seq`. A writer's own reads find it at once; the wait is for readers that were
@@ -104,18 +114,34 @@ fn refused(refusal: Refusal, named: &convert::Names) -> Error {
         | Refusal::DebitNotOpen
         | Refusal::InsufficientFunds
         | Refusal::BalanceOverflow
-        | Refusal::FourEyes => &named.debit,
+        | Refusal::FourEyes
+        | Refusal::PerTransferCap
+        | Refusal::TotalCap => &named.debit,
     };
     Error::Refused { refusal, name: name.clone() }
 }
 
-/// Who commands.
+/// The command of a call to `method`.
+fn command(call: &Call, method: &str, actor: Actor, action: Action) -> Command {
+    let witness = Some(convert::audit::witness(call, method));
+    Command { actor, nonce: rand::random(), witness, action }
+}
+
+/// Refuses all but svc-accounts, for itself or for somebody. The edge lets nobody else call such a method on the mesh listener;
+/// the other listeners do not know it.
+fn only_accounts(call: &Call) -> Result<(), Error> {
+    if call.caller.acting_service() == Some(ACCOUNTS) { Ok(()) } else { Err(Error::NotPermitted) }
+}
+
+/// Who commands. A partner never is staff, whatever the token says that it was given: it acts for a customer or for nobody.
 fn actor(call: &Call) -> Actor {
-    Actor {
-        scope: Scope::of(&call.caller.idempotency_scope()),
-        staff: call.caller.has_scope("staff.write"),
-        customer: call.caller.customer_id().map(str::to_owned),
-    }
+    let (staff, partner) = match &call.caller.principal {
+        Principal::Subject(subject) => (subject.scopes.contains("staff.write"), None),
+        Principal::Partner(partner) => (false, Some(partner.id.clone())),
+        Principal::Service | Principal::Anonymous => (false, None),
+    };
+    let customer = call.caller.customer_id().map(str::to_owned);
+    Actor { scope: Scope::of(&call.caller.idempotency_scope()), staff, customer, partner }
 }
 
 /// Who reads.
@@ -124,7 +150,12 @@ fn viewer(call: &Call) -> Viewer {
         Principal::Service if call.caller.acting_service() == Some(DOCS) => Viewer::Service,
         Principal::Subject(subject) if subject.scopes.contains("staff.read") => Viewer::Staff,
         Principal::Subject(subject) => subject.customer_id.clone().map_or(Viewer::Nobody, Viewer::Customer),
-        Principal::Service | Principal::Partner(_) | Principal::Anonymous => Viewer::Nobody,
+        // Without a customer's token there is nobody whose consent it could be.
+        Principal::Partner(partner) => match call.caller.customer_id() {
+            Some(customer) => Viewer::Partner { partner: partner.id.clone(), customer: customer.to_owned() },
+            None => Viewer::Nobody,
+        },
+        Principal::Service | Principal::Anonymous => Viewer::Nobody,
     }
 }
 
@@ -137,25 +168,46 @@ impl LedgerService for Rpc {
         let call = Call::of(&request)?;
         let request = request.into_inner();
         let open = convert::open(&request, &self.offered)?;
-        // The edge lets nobody else call this on the mesh listener; the other listeners do not know whom they speak for.
-        if call.caller.acting_service() != Some(ACCOUNTS) {
-            return Err(Error::NotPermitted.into());
-        }
-        let command = Command { actor: actor(&call), nonce: rand::random(), action: Action::Open(open) };
+        only_accounts(&call)?;
+        let command = command(&call, "CreateLedgerAccount", actor(&call), Action::Open(open));
         match self.store.submit(command).await? {
             Verdict::Opened(account) => Ok(Response::new(convert::account(&account))),
             Verdict::AccountExists(fields) => {
                 Err(Error::AccountExists { account_id: request.account_id, fields }.into())
             }
-            Verdict::StaleRevision => Err(Error::StaleRevision.into()),
-            Verdict::Booked(_) | Verdict::Recorded(_) | Verdict::Refused(_) | Verdict::BodyChanged(_) => {
-                Err(Error::Corrupt("verdict").into())
-            }
+            Verdict::StaleRevision => Err(Error::StaleRevision { field: "state_revision" }.into()),
+            Verdict::Granted(_)
+            | Verdict::NoAccount
+            | Verdict::GrantExists(_)
+            | Verdict::Booked(_)
+            | Verdict::Recorded(_)
+            | Verdict::Refused(_)
+            | Verdict::BodyChanged(_) => Err(Error::Corrupt("verdict").into()),
         }
     }
 
-    async fn set_grant(&self, _: Request<pb::SetGrantRequest>) -> Result<Response<pb::Grant>, Status> {
-        Err(Error::NotPermitted.into())
+    async fn set_grant(&self, request: Request<pb::SetGrantRequest>) -> Result<Response<pb::Grant>, Status> {
+        let call = Call::of(&request)?;
+        let wanted = request.into_inner().grant.unwrap_or_default();
+        let grant = convert::set_grant(&wanted)?;
+        only_accounts(&call)?;
+        let command = command(&call, "SetGrant", actor(&call), Action::Grant(grant));
+        match self.store.submit(command).await? {
+            Verdict::Granted(grant) => Ok(Response::new(convert::grant(wanted.account_id, &grant))),
+            Verdict::NoAccount => {
+                Err(Error::NotFound { resource: Resource::Account, name: wanted.account_id }.into())
+            }
+            Verdict::GrantExists(fields) => {
+                Err(Error::GrantExists { consent_id: wanted.consent_id, fields }.into())
+            }
+            Verdict::StaleRevision => Err(Error::StaleRevision { field: "grant.revision" }.into()),
+            Verdict::Opened(_)
+            | Verdict::AccountExists(_)
+            | Verdict::Booked(_)
+            | Verdict::Recorded(_)
+            | Verdict::Refused(_)
+            | Verdict::BodyChanged(_) => Err(Error::Corrupt("verdict").into()),
+        }
     }
 
     async fn create_transfer(
@@ -165,7 +217,7 @@ impl LedgerService for Rpc {
         let call = Call::of(&request)?;
         let actor = actor(&call);
         let (action, named) = convert::create_transfer(actor.scope, request.into_inner(), rand::random())?;
-        self.book(Command { actor, nonce: rand::random(), action }, &named).await
+        self.book(command(&call, "CreateTransfer", actor, action), &named).await
     }
 
     async fn post_transfer(
@@ -203,7 +255,7 @@ impl LedgerService for Rpc {
         let call = Call::of(&request)?;
         let list = convert::list_transfers(request.get_ref())?;
         let viewer = viewer(&call);
-        if list.account.is_none() && !matches!(viewer, Viewer::Customer(_)) {
+        if list.account.is_none() && !matches!(viewer, Viewer::Customer(_) | Viewer::Partner { .. }) {
             return Err(if viewer == Viewer::Staff {
                 convert::account_required()
             } else {

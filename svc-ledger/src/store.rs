@@ -6,6 +6,7 @@ mod batch;
 mod connect;
 mod link;
 mod numbers;
+pub mod outbox;
 pub mod read;
 mod rows;
 mod schema;
@@ -18,6 +19,7 @@ use anyhow::Context as _;
 use chassis::drain::Drain;
 use chassis::health::Health;
 use chassis::metrics::Metrics;
+use chassis::outbox::Bell;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 
 use crate::config;
@@ -60,6 +62,11 @@ impl Store {
         let store = Self { writer: Arc::new(writer::Writer::start(config, drain, health, metrics)?), pool };
         store.verify_chain(None).await.context("the hash chain does not end where the head says")?;
         Ok(store)
+    }
+
+    /// Rings `bell` from now on whenever a batch has put events into the outbox.
+    pub fn announce(&self, bell: Bell) {
+        self.writer.announce(bell);
     }
 
     /// Has a command judged and, unless refused, committed. An `Ok` is durable, whatever the verdict.

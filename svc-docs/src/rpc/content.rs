@@ -3,14 +3,16 @@
 //! store that is away is an error with a status and not a stream that breaks off.
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use proto::docs::v1 as pb;
 use proto::google::api::HttpBody;
 use tonic::{Status, Streaming};
 use uuid::Uuid;
 
-use super::{Bodies, DocsRpc, convert, now};
+use super::{Bodies, DocsRpc, audit, convert, name, now};
 use crate::domain::access::{Act, Actor};
+use crate::domain::audit::Witness;
 use crate::domain::document::{Content, Document, DocumentId, FileId, MediaType};
 use crate::error::Error;
 use crate::store::{Upload, UploadError};
@@ -29,11 +31,30 @@ impl DocsRpc {
     pub(super) async fn upload(
         &self,
         actor: &Actor,
+        witness: &Witness,
         mut messages: Streaming<pb::UploadContentRequest>,
     ) -> Result<Document, Status> {
+        let first = messages.message().await?.unwrap_or_default();
+        let (id, media_type, bytes) = convert::upload_first(first)?;
+        let resource = name(id);
+        match self.take_upload(actor, witness, (id, media_type, bytes), messages).await {
+            Ok(document) => Ok(document),
+            Err(Broken::Stream(status)) => Err(status),
+            Err(Broken::Refused(error)) => {
+                self.record_refusal(witness, &error, Some(resource)).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn take_upload(
+        &self,
+        actor: &Actor,
+        witness: &Witness,
+        (id, media_type, bytes): (DocumentId, MediaType, Bytes),
+        mut messages: Streaming<pb::UploadContentRequest>,
+    ) -> Result<Document, Broken> {
         let uploading = async {
-            let first = messages.message().await?.unwrap_or_default();
-            let (id, media_type, bytes) = convert::upload_first(first)?;
             let document = self.document(actor, Act::Write, id).await?;
             if document.statement.is_some() {
                 return Err(Error::StatementFixed { document_id: id.to_string() }.into());
@@ -41,12 +62,12 @@ impl DocsRpc {
             let file = FileId(Uuid::now_v7());
             let mut upload =
                 self.store.begin_upload(file, self.bytes_max, now()).await.map_err(Error::from)?;
-            if let Err(status) = receive(&mut upload, id, &media_type, &bytes, &mut messages).await {
+            if let Err(broken) = receive(&mut upload, id, &media_type, &bytes, &mut messages).await {
                 upload.abandon().await;
-                return Err(status);
+                return Err(broken);
             }
             let content = upload.finish(media_type).await.map_err(Error::from)?;
-            let document = self.swap(actor, document, &content).await?;
+            let document = self.swap(actor, witness, document, &content).await?;
             self.metrics.uploaded(content.size_bytes);
             Ok(document)
         };
@@ -58,12 +79,14 @@ impl DocsRpc {
     async fn swap(
         &self,
         actor: &Actor,
+        witness: &Witness,
         mut document: Document,
         content: &Content,
     ) -> Result<Document, Error> {
         for _ in 0..SWAPS_MAX {
+            let event = audit::done(witness, name(document.id));
             // When this fails midway, nobody knows whether the document holds the file: it is left to the sweeper, who looks.
-            if let Some(replaced) = self.store.replace_content(&document, content, now()).await? {
+            if let Some(replaced) = self.store.replace_content(&document, content, &event, now()).await? {
                 return Ok(replaced);
             }
             document = match self.document(actor, Act::Write, document.id).await {
@@ -103,13 +126,33 @@ async fn receive(
     media_type: &MediaType,
     first: &[u8],
     messages: &mut Streaming<pb::UploadContentRequest>,
-) -> Result<(), Status> {
+) -> Result<(), Broken> {
     upload.write(first).await.map_err(Error::from)?;
     while let Some(message) = messages.message().await? {
         let bytes = convert::upload_next(message, id, media_type)?;
         upload.write(&bytes).await.map_err(Error::from)?;
     }
     Ok(())
+}
+
+/// Why an upload has come to nothing.
+enum Broken {
+    /// We refuse it, or have failed.
+    Refused(Error),
+    /// The sender has broken off.
+    Stream(Status),
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<Status> for Broken {
+    fn from(status: Status) -> Self {
+        Self::Stream(status)
+    }
 }
 
 impl From<UploadError> for Error {

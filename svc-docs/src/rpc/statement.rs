@@ -13,8 +13,9 @@ use tonic::codegen::{Body as ResponseBody, Bytes, StdError};
 use uuid::Uuid;
 
 use super::convert::{self, GenerateStatement};
-use super::{now, same_body};
+use super::{audit, name, now, same_body};
 use crate::domain::access::{Act, Actor};
+use crate::domain::audit::Witness;
 use crate::domain::document::{Content, CustomerId, Document, DocumentId, FileId};
 use crate::domain::statement::money::Money;
 use crate::domain::statement::proof::Proof;
@@ -31,6 +32,8 @@ pub struct Desk<'a, C> {
     pub store: &'a Store,
     pub edge: C,
     pub bytes_max: u64,
+    /// For the event of its making.
+    pub witness: Witness,
 }
 
 /// The ledger's balances around the period.
@@ -141,7 +144,7 @@ where
         let content = upload.finish(render::media_type(asked.format)).await?;
         let document = document(asked, owner, balances, entry_count, content);
         // When this fails midway, nobody knows whether the document is there: the file is left to the sweeper, who looks.
-        match self.store.insert(&document).await? {
+        match self.store.insert(&document, &audit::done(&self.witness, name(document.id))).await? {
             Inserted::Done => convert::statement(&document),
             Inserted::Before(before) => {
                 self.store.discard(file).await;

@@ -1,17 +1,18 @@
 //! Documents in the store: one insert makes a document with its request, one conditional update replaces its content.
 use chrono::{DateTime, Utc};
-use futures::TryStreamExt as _;
+use futures::{FutureExt as _, TryStreamExt as _};
 use mongodb::bson::{self, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::ReturnDocument;
 
 use super::record::{ContentRecord, Record, milliseconds};
 use super::{Store, StoreError};
+use crate::domain::audit::Event;
 use crate::domain::document::{Content, CustomerId, Document, DocumentId};
 use crate::domain::request::Request;
 
 /// The server's code for a second document under a unique key.
-const DUPLICATE_KEY: i32 = 11000;
+pub(super) const DUPLICATE_KEY: i32 = 11000;
 
 /// What came of an insert.
 #[derive(Debug)]
@@ -23,9 +24,14 @@ pub enum Inserted {
 }
 
 impl Store {
-    /// Stores a new document, unless its request has made one.
-    pub async fn insert(&self, document: &Document) -> Result<Inserted, StoreError> {
-        let error = match self.within(self.documents.insert_one(Record::from(document))).await {
+    /// Stores a new document together with the event of its making, unless its request has made one.
+    pub async fn insert(&self, document: &Document, event: &Event) -> Result<Inserted, StoreError> {
+        let (documents, record) = (self.documents.clone(), Record::from(document));
+        let inserting = self.with_event(event, move |session| {
+            let (documents, record) = (documents.clone(), record.clone());
+            async move { documents.insert_one(record).session(session).await.map(|_| Some(())) }.boxed()
+        });
+        let error = match inserting.await {
             Ok(_) => {
                 if let Some(content) = &document.content {
                     self.hold(content.file).await;
@@ -75,13 +81,15 @@ impl Store {
         self.within(page).await?.into_iter().map(Document::try_from).collect()
     }
 
-    /// Gives a document other content, if it is still at the revision that was read. None if it is not.
+    /// Gives a document other content, together with the event of it, if it is still at the revision that was read. None if it is
+    /// not.
     ///
     /// The file it had before stays for a while, so that downloads under way come to their end.
     pub async fn replace_content(
         &self,
         document: &Document,
         content: &Content,
+        event: &Event,
         now: DateTime<Utc>,
     ) -> Result<Option<Document>, StoreError> {
         if let Some(old) = &document.content {
@@ -94,9 +102,17 @@ impl Store {
             "$set": { "content": content_record, "updated": milliseconds(now) },
             "$inc": { "revision": 1_i64 },
         };
-        let updating =
-            self.documents.find_one_and_update(filter, update).return_document(ReturnDocument::After);
-        let replaced = self.within(updating).await?.map(Document::try_from).transpose()?;
+        let documents = self.documents.clone();
+        let updating = self.with_event(event, move |session| {
+            let (documents, filter, update) = (documents.clone(), filter.clone(), update.clone());
+            async move {
+                let updating =
+                    documents.find_one_and_update(filter, update).return_document(ReturnDocument::After);
+                updating.session(session).await
+            }
+            .boxed()
+        });
+        let replaced = updating.await?.map(Document::try_from).transpose()?;
         if replaced.is_some() {
             self.hold(content.file).await;
         }

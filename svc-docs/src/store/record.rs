@@ -19,11 +19,11 @@ pub(super) fn milliseconds(time: DateTime<Utc>) -> bson::DateTime {
     bson::DateTime::from_millis(time.timestamp_millis())
 }
 
-fn time(time: bson::DateTime) -> Option<DateTime<Utc>> {
+pub(super) fn time(time: bson::DateTime) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(time.timestamp_millis())
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Record {
     #[serde(rename = "_id")]
     id: String,
@@ -41,7 +41,7 @@ pub(super) struct Record {
     revision: i64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ContentRecord {
     file: String,
     media_type: String,
@@ -49,7 +49,7 @@ pub(super) struct ContentRecord {
     sha256: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct RequestRecord {
     scope: String,
     id: String,
@@ -57,7 +57,7 @@ struct RequestRecord {
 }
 
 /// Times are microseconds since 1970, because BSON's own stop at milliseconds.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct StatementRecord {
     id: String,
     account_id: String,

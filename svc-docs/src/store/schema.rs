@@ -15,6 +15,12 @@ impl Store {
             index("file", doc! { "content.file": 1 }),
         ];
         self.within(self.documents.create_indexes(documents)).await?;
+        let audit = [
+            index("customer", doc! { "principal.customer_id": 1, "_id": -1 }),
+            index("rpc", doc! { "rpc": 1, "_id": -1 }),
+            index("transaction", doc! { "transaction_id": 1, "_id": -1 }),
+        ];
+        self.within(self.audit.create_indexes(audit)).await?;
         self.within(self.loose.create_index(index("due", doc! { "due": 1 }))).await?;
         // GridFS demands it. The driver makes one too, but only with the first upload and not unique.
         self.within(self.chunks.create_index(unique("chunk", doc! { "files_id": 1, "n": 1 }))).await?;

@@ -1,6 +1,7 @@
 //! svc-docs on a real MongoDB server, through its RPCs. The caller is what the chassis would have made of the edge's metadata.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod audit;
 mod ledger;
 mod server;
 
@@ -301,7 +302,9 @@ async fn content_is_replaced_whole_or_not_at_all() {
 async fn statements_are_proven_and_made_once() {
     let docs = Fixture::start().await;
     let ledger = Ledger::with_entries(2_500);
-    let desk = || Desk { store: &docs.store, edge: ledger.clone(), bytes_max: BYTES_MAX };
+    let witness = audit::witness("GenerateStatement");
+    let desk =
+        || Desk { store: &docs.store, edge: ledger.clone(), bytes_max: BYTES_MAX, witness: witness.clone() };
     let request = |request_id: &str, format| ledger.request(request_id, format);
     use pb::StatementFormat::{Csv, Json};
 

@@ -1,6 +1,7 @@
 //! A MongoDB server for one test: TLS and SCRAM on, a fresh directory, a free port, stopped at the end. It is `mongod` if there
-//! is one on PATH, else secantusd from the workspace's virtual environment.
+//! is one on PATH, as a replica set of one because transactions need one; else secantusd from the workspace's virtual environment.
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType}
 use svc_docs::config::StoreConfig;
 
 const PASSWORD: &str = "correct-horse";
+const REPLICA_SET: &str = "test";
 
 pub struct Server {
     directory: tempfile::TempDir,
@@ -25,15 +27,27 @@ impl Server {
         certificates(directory.path());
         std::fs::write(directory.path().join("password"), format!("{PASSWORD}\n")).unwrap();
         std::fs::create_dir(directory.path().join("data")).unwrap();
+        // What the members of a set know one another by; mongod wants it private.
+        let key = directory.path().join("set.key");
+        std::fs::write(&key, "known-to-the-set-alone").unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut server = Self { directory, port, process: None };
         server.run(false);
         let open = format!("mongodb://127.0.0.1:{port}/?directConnection=true");
+        let admin = Client::with_uri_str(open).await.unwrap().database("admin");
+        if let Executable::Mongod(_) = executable() {
+            let member = doc! { "_id": 0, "host": format!("127.0.0.1:{port}") };
+            let set = doc! { "replSetInitiate": { "_id": REPLICA_SET, "members": [member] } };
+            admin.run_command(set).await.unwrap();
+        }
+        is_primary(&admin).await;
         let user =
             doc! { "createUser": "docs", "pwd": PASSWORD, "roles": [{ "role": "readWrite", "db": "docs" }] };
-        Client::with_uri_str(open).await.unwrap().database("admin").run_command(user).await.unwrap();
+        admin.run_command(user).await.unwrap();
         server.stop();
         server.run(true);
+        is_primary(&server.database().await).await;
         server
     }
 
@@ -66,19 +80,19 @@ impl Server {
         let port = self.port.to_string();
         let (program, mut arguments) = match executable() {
             Executable::Mongod(program) => {
-                let arguments =
-                    ["--bind_ip", "127.0.0.1", "--port", &port, "--dbpath", &path("data")].map(str::to_owned);
+                let arguments = ["--bind_ip", "127.0.0.1", "--port", &port, "--dbpath", &path("data")];
+                let arguments = arguments.into_iter().chain(["--replSet", REPLICA_SET]).map(str::to_owned);
+                let arguments = arguments.collect::<Vec<_>>();
                 let tls = ["--auth", "--tlsMode", "requireTLS", "--tlsAllowConnectionsWithoutCertificates"];
                 let files = [
+                    "--keyFile".to_owned(),
+                    path("set.key"),
                     "--tlsCertificateKeyFile".to_owned(),
                     path("both.pem"),
                     "--tlsCAFile".to_owned(),
                     path("ca.pem"),
                 ];
-                (
-                    program,
-                    (arguments.to_vec(), tls.map(str::to_owned).into_iter().chain(files).collect::<Vec<_>>()),
-                )
+                (program, (arguments, tls.map(str::to_owned).into_iter().chain(files).collect::<Vec<_>>()))
             }
             Executable::Secantusd(program) => {
                 let arguments = [
@@ -118,6 +132,19 @@ impl Server {
             process.kill().unwrap();
             process.wait().unwrap();
         }
+    }
+}
+
+/// Waits until the server takes writes.
+async fn is_primary(database: &mongodb::Database) {
+    let begun = Instant::now();
+    loop {
+        let hello = database.run_command(doc! { "hello": 1 }).await.unwrap();
+        if hello.get_bool("isWritablePrimary").unwrap_or(false) {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "the server never became primary");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -4,7 +4,9 @@
 use uuid::Uuid;
 
 use super::account::{Amount, Purpose};
+use super::audit::Witness;
 use super::currency::Currency;
+use super::grant;
 use super::request::{BodyHash, Key, Operation, Scope};
 
 /// Who asks, as far as the rules care.
@@ -16,6 +18,8 @@ pub struct Actor {
     pub staff: bool,
     /// The customer it speaks for.
     pub customer: Option<String>,
+    /// The partner that acts for the customer. It may do what the customer may and has consented to; it is never staff.
+    pub partner: Option<String>,
 }
 
 /// A command and what identifies the row it may become.
@@ -25,6 +29,8 @@ pub struct Command {
     pub actor: Actor,
     /// Random bits for the ids of the rows.
     pub nonce: u32,
+    /// For the audit.
+    pub witness: Option<Witness>,
     /// What is asked.
     pub action: Action,
 }
@@ -34,6 +40,8 @@ pub struct Command {
 pub enum Action {
     /// Open an account; the account id is its idempotency key.
     Open(Open),
+    /// Let a partner act on an account, or not any more; the consent is its idempotency key.
+    Grant(Grant),
     /// Move or hold money.
     Transfer(Request, Transfer),
     /// Post or void a hold.
@@ -64,6 +72,15 @@ pub struct Open {
     pub customers: Vec<String>,
     /// The revision of the intent.
     pub state_revision: i64,
+}
+
+/// A grant to set as a whole.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The account's id outside.
+    pub account: Uuid,
+    /// What it shall be.
+    pub terms: grant::Terms,
 }
 
 /// Money to move or to hold. The two accounts differ.
@@ -130,7 +147,7 @@ impl Action {
     #[must_use]
     pub fn request(&self) -> Option<(&Request, Operation)> {
         match self {
-            Self::Open(_) => None,
+            Self::Open(_) | Self::Grant(_) => None,
             Self::Transfer(request, _) => Some((request, Operation::Transfer)),
             Self::Resolve(request, resolve) => Some((request, resolve.resolution.operation())),
         }

@@ -4,6 +4,7 @@
 
 use uuid::Uuid;
 
+use super::account::Amount;
 use super::currency::Currency;
 use super::request::Scope;
 
@@ -15,6 +16,8 @@ pub enum Kind {
     Open = 1,
     /// A customer became a party to an account.
     Party = 4,
+    /// A grant was set: the account on the credit side, as it stood before and stands after.
+    Grant = 5,
     /// Money moved.
     Transfer = 6,
     /// Money was held.
@@ -29,7 +32,7 @@ impl Kind {
     /// From its stored number.
     #[must_use]
     pub fn from_number(number: i16) -> Option<Self> {
-        [Self::Open, Self::Party, Self::Transfer, Self::Hold, Self::Post, Self::Void]
+        [Self::Open, Self::Party, Self::Grant, Self::Transfer, Self::Hold, Self::Post, Self::Void]
             .into_iter()
             .find(|it| *it as i16 == number)
     }
@@ -48,6 +51,26 @@ pub struct Side {
     pub held: i64,
     /// Pending credits.
     pub expected: i64,
+}
+
+/// What has been taken of a consent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The consent.
+    pub consent: Uuid,
+    /// What transfers have taken of it in all, after the row.
+    pub used: i64,
+}
+
+/// What a grant is bounded by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Of one transfer.
+    pub per_transfer_max: Option<Amount>,
+    /// Of all together.
+    pub total_max: Option<Amount>,
+    /// In milliseconds of the Unix time.
+    pub expires_at: i64,
 }
 
 /// A row of the journal.
@@ -71,12 +94,16 @@ pub struct Row {
     pub floor: Option<i64>,
     /// What the row refers to: the hold posted or voided, the id of the account opened.
     pub reference: Option<Uuid>,
-    /// Open: the account's purpose.
+    /// Open: the account's purpose. Grant: its scopes.
     pub flags: i16,
-    /// Open: the revision of the intent.
+    /// Open, grant: the revision of the intent.
     pub revision: Option<i64>,
-    /// Party: the customer, an opaque id.
+    /// Party: the customer, an opaque id. Grant: the partner, another.
     pub party: Option<String>,
+    /// Grant: it. Transfer, hold: whose allowance the amount was taken from. Void: whose it was given back to.
+    pub consent: Option<Taken>,
+    /// Grant: its bounds.
+    pub bounds: Option<Bounds>,
     /// Who asked for it.
     pub actor: Scope,
     /// SHA-256 over the salt and the text both parties read, which live outside the journal.
@@ -135,6 +162,16 @@ impl Row {
         out.option(self.party.as_deref(), |out, party| {
             out.0.extend_from_slice(&u32::try_from(party.len()).unwrap_or(u32::MAX).to_be_bytes());
             out.0.extend_from_slice(party.as_bytes());
+        });
+        out.option(self.consent, |out, taken| {
+            out.0.extend_from_slice(taken.consent.as_bytes());
+            out.int(taken.used);
+        });
+        out.option(self.bounds, |out, bounds| {
+            for cap in [bounds.per_transfer_max, bounds.total_max] {
+                out.option(cap, |out, cap| out.int(cap.minor_units()));
+            }
+            out.int(bounds.expires_at);
         });
         out.0.extend_from_slice(self.actor.as_bytes());
         out.option(self.detail_hash, |out, hash| out.0.extend_from_slice(&hash));

@@ -1,6 +1,8 @@
 //! Judges a batch: commands in order, each alone, later ones seeing what earlier ones did. The result holds one verdict a
 //! command and everything the store must write for it, or nothing of it. Checks run in the order the contract promises.
 
+mod grants;
+mod record;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -10,8 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::account::{Account, Amount, State, Totals};
+use super::audit::Event;
 use super::chain::Batch;
 use super::command::{Action, Actor, Command, Detail, Open, Request, Resolution, Resolve, Transfer};
+use super::grant::Grant;
 use super::journal::{Kind, Row, Side, row_id};
 use super::request::{BodyHash, Key};
 use super::verdict::{self, Outcome, Party, Refusal, TransferState, Verdict};
@@ -32,6 +36,8 @@ pub struct Judged {
     pub changed: Vec<(i64, Account)>,
     /// New parties: account number and customer.
     pub parties: Vec<(i64, String)>,
+    /// Grants that the batch set, or that transfers of it took from, as they stand after it.
+    pub grants: Vec<Grant>,
     /// New holds, as they stand after the batch.
     pub holds: Vec<(Uuid, Hold)>,
     /// Holds that were pending before and are not any more.
@@ -40,13 +46,15 @@ pub struct Judged {
     pub outcomes: Vec<(Key, BodyHash, Outcome)>,
     /// Texts of transfers.
     pub details: Vec<(Uuid, Detail)>,
+    /// What the audit is told.
+    pub events: Vec<Event>,
 }
 
 impl Judged {
     /// Whether there is nothing to write: every command had been answered before.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.outcomes.is_empty()
+        self.rows.is_empty() && self.outcomes.is_empty() && self.events.is_empty()
     }
 }
 
@@ -54,7 +62,13 @@ impl Judged {
 #[must_use]
 pub fn judge<'a>(view: View, commands: impl IntoIterator<Item = &'a Command>) -> Judged {
     let mut judge = Judge::new(view);
-    let verdicts = commands.into_iter().map(|command| judge.command(command)).collect();
+    let mut verdicts = Vec::new();
+    for (place, command) in commands.into_iter().enumerate() {
+        let before = judge.mark();
+        let verdict = judge.command(command);
+        judge.record(place, command, &verdict, before);
+        verdicts.push(verdict);
+    }
     judge.finish(verdicts)
 }
 
@@ -67,10 +81,12 @@ struct Judge {
     before: BTreeMap<usize, i64>,
     rows: Vec<Row>,
     parties: Vec<(i64, String)>,
+    grants: BTreeSet<Uuid>,
     new_holds: BTreeSet<Uuid>,
     resolved: BTreeSet<Uuid>,
     outcomes: Vec<(Key, BodyHash, Outcome)>,
     details: Vec<(Uuid, Detail)>,
+    events: Vec<Event>,
 }
 
 impl Judge {
@@ -81,10 +97,12 @@ impl Judge {
             before: BTreeMap::new(),
             rows: Vec::new(),
             parties: Vec::new(),
+            grants: BTreeSet::new(),
             new_holds: BTreeSet::new(),
             resolved: BTreeSet::new(),
             outcomes: Vec::new(),
             details: Vec::new(),
+            events: Vec::new(),
         }
     }
 
@@ -101,6 +119,7 @@ impl Judge {
         }
         match &command.action {
             Action::Open(open) => self.open(command, open),
+            Action::Grant(grant) => self.grant(command, grant),
             Action::Transfer(request, transfer) => {
                 let result = self.transfer(command, transfer);
                 self.freeze(request, result.as_ref().map(|booked| booked.id));
@@ -190,9 +209,13 @@ impl Judge {
             return Err(Refusal::NotPermitted);
         }
         let debit = debit.ok_or(Refusal::NoDebitAccount)?;
+        let allowance = self.allowance(&command.actor, accounts.rows()[debit].no, transfer.amount);
+        if allowance == Err(Refusal::NotPermitted) {
+            return Err(Refusal::NotPermitted);
+        }
         let credit = accounts.place_of(&transfer.credit).ok_or(Refusal::NoCreditAccount)?;
         let (from, to) = (&accounts.rows()[debit], &accounts.rows()[credit]);
-        let (from_after, to_after) = rules::admit(transfer, from, to)?;
+        let (consent, from_after, to_after) = rules::admit(transfer, from, to, allowance)?;
         let floor = from.floor;
 
         let (kind, state) = if transfer.pending {
@@ -204,6 +227,7 @@ impl Judge {
         let mut row = self.pair(command, kind, transfer.amount, (debit, from_after), (credit, to_after));
         row.floor = floor;
         row.detail_hash = transfer.detail.as_ref().map(|detail| detail.hash);
+        row.consent = consent.and_then(|consent| self.take(consent, transfer.amount.minor_units()));
         let booked = verdict::Transfer {
             id: row.id,
             debit: Some(parties[0]),
@@ -232,6 +256,7 @@ impl Judge {
             credit: row.credit.map_or(0, |side| side.account),
             amount: amount.minor_units(),
             state: TransferState::Pending,
+            consent: row.consent.map(|taken| taken.consent),
             resolved_by: None,
         };
         self.view.holds.insert(row.id, hold);
@@ -245,6 +270,9 @@ impl Judge {
             return Err(Refusal::NotPermitted);
         }
         let hold = hold.ok_or(Refusal::NoTransfer)?;
+        if resolve.resolution == Resolution::Post && !self.still_allowed(&command.actor, &hold) {
+            return Err(Refusal::NotPermitted);
+        }
         let accounts = &self.view.accounts;
         let (Some(debit), Some(credit), Some(amount)) =
             (accounts.place_of_no(hold.debit), accounts.place_of_no(hold.credit), Amount::new(hold.amount))
@@ -265,6 +293,9 @@ impl Judge {
         let (from_after, to_after) = rules::resolved(resolve.resolution, amount, from.totals, to.totals)?;
         let mut row = self.pair(command, kind, amount, (debit, from_after), (credit, to_after));
         row.reference = Some(resolve.transfer);
+        if state == TransferState::Voided {
+            row.consent = hold.consent.and_then(|consent| self.take(consent, -hold.amount));
+        }
         let id = row.id;
         self.rows.push(row);
         self.view.holds.insert(resolve.transfer, Hold { state, resolved_by: Some(id), ..hold });
@@ -301,6 +332,8 @@ impl Judge {
             flags: 0,
             revision: None,
             party: None,
+            consent: None,
+            bounds: None,
             actor: command.actor.scope,
             detail_hash: None,
             booked_at: self.view.head.now,
@@ -337,6 +370,7 @@ impl Judge {
     fn finish(self, verdicts: Vec<Verdict>) -> Judged {
         let accounts = self.view.accounts.rows();
         let hold = |id: &Uuid| self.view.holds.get(id).map(|hold| (*id, *hold));
+        let grant = |consent: &Uuid| self.view.grants.get(consent).cloned();
         Judged {
             verdicts,
             batch: Batch::new(self.view.head.hash, &self.rows),
@@ -346,12 +380,14 @@ impl Judge {
                 .iter()
                 .map(|(place, version)| (*version, accounts[*place].clone()))
                 .collect(),
+            grants: self.grants.iter().filter_map(grant).collect(),
             holds: self.new_holds.iter().filter_map(hold).collect(),
             resolved: self.resolved.iter().filter_map(hold).collect(),
             rows: self.rows,
             parties: self.parties,
             outcomes: self.outcomes,
             details: self.details,
+            events: self.events,
         }
     }
 }

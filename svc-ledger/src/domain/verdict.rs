@@ -5,12 +5,15 @@ use uuid::Uuid;
 
 use super::account::{Account, Purpose};
 use super::currency::Currency;
+use super::grant::Grant;
 
 /// What becomes of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The account exists as asked, opened by this command or by an earlier one with the same body.
     Opened(Account),
+    /// The grant as it stands, set by this command or by an earlier one with the same revision and body.
+    Granted(Grant),
     /// The transfer, as this command left it.
     Booked(Transfer),
     /// Accepted, by this command or by an earlier one with the same key and body; this is the row it left, from which the
@@ -22,7 +25,11 @@ pub enum Verdict {
     BodyChanged(Vec<&'static str>),
     /// The account exists with other fields.
     AccountExists(Vec<&'static str>),
-    /// The account has seen a later intent than this one.
+    /// There is no account to grant anything on.
+    NoAccount,
+    /// The consent is known with another account or partner, or with other terms under the same revision; these fields differ.
+    GrantExists(Vec<&'static str>),
+    /// The account, or the consent, has seen a later intent than this one.
     StaleRevision,
 }
 
@@ -30,7 +37,7 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i16)]
 pub enum Refusal {
-    /// Neither owner nor staff, nor the creator of the hold.
+    /// Neither owner nor staff, nor the creator of the hold; or a partner without the owner's consent.
     NotPermitted = 1,
     /// There is no account to debit. Staff only: others are not permitted.
     NoDebitAccount = 2,
@@ -54,10 +61,14 @@ pub enum Refusal {
     FourEyes = 11,
     /// The transfer is none that waits to be posted or voided.
     NotPending = 12,
+    /// More than the consent allows in one transfer.
+    PerTransferCap = 13,
+    /// More than is left of what the consent allows in all.
+    TotalCap = 14,
 }
 
 impl Refusal {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::NotPermitted,
         Self::NoDebitAccount,
         Self::NoCreditAccount,
@@ -70,6 +81,8 @@ impl Refusal {
         Self::BalanceOverflow,
         Self::FourEyes,
         Self::NotPending,
+        Self::PerTransferCap,
+        Self::TotalCap,
     ];
 
     /// From its stored number.

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
-use super::account::Account;
+use super::account::{Account, Amount};
 use super::chain::Hash;
+use super::grant::{self, Grant};
 use super::request::{BodyHash, Key, Scope};
-use super::verdict::{Outcome, TransferState};
+use super::verdict::{Outcome, Refusal, TransferState};
 
 /// Where the journal ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Hold {
     pub amount: i64,
     /// What became of it.
     pub state: TransferState,
+    /// The consent it has taken its amount from, if a partner made it.
+    pub consent: Option<Uuid>,
     /// The row that ended it.
     pub resolved_by: Option<Uuid>,
 }
@@ -89,6 +92,8 @@ pub struct View {
     pub accounts: Accounts,
     /// The customers of accounts that a customer debits or that are to be opened, by account number.
     pub parties: HashMap<i64, Vec<String>>,
+    /// The grants that commands set, those by which partners debit, and those that the holds named have taken from, by consent.
+    pub grants: BTreeMap<Uuid, Grant>,
     /// The holds that commands name.
     pub holds: BTreeMap<Uuid, Hold>,
     /// What keys stand for already.
@@ -103,8 +108,28 @@ impl View {
             head,
             accounts: Accounts::default(),
             parties: HashMap::new(),
+            grants: BTreeMap::new(),
             holds: BTreeMap::new(),
             outcomes: HashMap::new(),
         }
+    }
+
+    /// The grant that a partner's debit takes from: of those that allow it, the oldest consent whose caps it keeps.
+    ///
+    /// # Errors
+    /// `NotPermitted` when no grant allows a debit at all, else the cap of the oldest that it exceeds.
+    pub fn allowance(&self, account: i64, partner: &str, amount: Amount) -> Result<Uuid, Refusal> {
+        let mut first = Refusal::NotPermitted;
+        for (consent, grant) in &self.grants {
+            if !grant.allows(account, partner, grant::Scope::CreateTransfers, self.head.now) {
+                continue;
+            }
+            match grant.exceeded(amount) {
+                None => return Ok(*consent),
+                Some(cap) if first == Refusal::NotPermitted => first = cap,
+                Some(_) => {}
+            }
+        }
+        Err(first)
     }
 }

@@ -1,6 +1,8 @@
 //! Between the contract's messages and the domain: the only file that sees both. Parsing collects every violated field before it
 //! refuses, so that a caller can mend a request in one go.
 
+pub(super) mod audit;
+
 use std::fmt::Display;
 
 use chassis::error::Violation;
@@ -11,8 +13,9 @@ use proto::ledger::v1 as pb;
 use uuid::Uuid;
 
 use crate::domain::account::{Account, Amount, Purpose, display_name, house_id};
-use crate::domain::command::{Action, Detail, Open, Request, Resolution, Resolve, Transfer};
+use crate::domain::command::{Action, Detail, Grant, Open, Request, Resolution, Resolve, Transfer};
 use crate::domain::currency::Currency;
+use crate::domain::grant;
 use crate::domain::request::{BodyHash, Key, Operation, Scope};
 use crate::domain::verdict::{self, Party, TransferState};
 use crate::error::Error;
@@ -21,6 +24,7 @@ use crate::store::read::{Balance, Entry, Heading, Named, Window};
 const REFERENCE_CHARACTERS_MAX: usize = 140;
 const CUSTOMERS_MAX: usize = 10;
 const CUSTOMER_ID_BYTES_MAX: usize = 64;
+const PARTNER_ID_BYTES_MAX: usize = 64;
 const TRANSFER_PAGES: Sizes = Sizes { default: 50, max: 500 };
 const ENTRY_PAGES: Sizes = Sizes { default: 100, max: 1_000 };
 
@@ -115,6 +119,60 @@ pub(super) fn open(request: &pb::CreateLedgerAccountRequest, offered: &[Currency
         customers,
         state_revision: request.state_revision,
     })
+}
+
+/// What SetGrant asks for. What the ledger counts is not asked.
+pub(super) fn set_grant(request: &pb::Grant) -> Result<Grant, Error> {
+    let mut violations = Violations::default();
+    let consent = violations.take("grant.consent_id", field::uuid(&request.consent_id));
+    let account = violations.take("grant.account_id", field::uuid(&request.account_id));
+    let partner = &request.partner_id;
+    if !(1..=PARTNER_ID_BYTES_MAX).contains(&partner.len()) || !is_plain(partner) {
+        violations.add("grant.partner_id", "must be 1 to 64 bytes, without control characters");
+    }
+    let scopes = request.scopes.iter().map(|number| pb::GrantScope::try_from(*number).ok().and_then(scope));
+    let scopes = scopes.collect::<Option<Vec<_>>>();
+    let scopes = violations.need("grant.scopes", "must be known scopes", scopes);
+    let (per_transfer_max, total_max) = (request.per_transfer_max_minor_units, request.total_max_minor_units);
+    for (field, cap) in
+        [("per_transfer_max_minor_units", per_transfer_max), ("total_max_minor_units", total_max)]
+    {
+        if cap < 0 {
+            violations.add(&format!("grant.{field}"), "must not be negative");
+        }
+    }
+    // A part of a millisecond is not granted: the ledger's clock has none.
+    let expires_at = at_or_before(&mut violations, "grant.expire_time", request.expire_time.as_ref());
+    if request.expire_time.is_none() {
+        violations.add("grant.expire_time", "must be given");
+    }
+    if request.revision < 0 {
+        violations.add("grant.revision", "must not be negative");
+    }
+    let (Some(consent), Some(account), Some(scopes), Some(expires_at), true) =
+        (consent, account, scopes, expires_at, violations.0.is_empty())
+    else {
+        return Err(violations.error());
+    };
+    let terms = grant::Terms {
+        consent,
+        partner: partner.clone(),
+        scopes: scopes.into_iter().collect(),
+        per_transfer_max: Amount::new(per_transfer_max),
+        total_max: Amount::new(total_max),
+        expires_at,
+        revision: request.revision,
+    };
+    Ok(Grant { account, terms })
+}
+
+fn scope(scope: pb::GrantScope) -> Option<grant::Scope> {
+    match scope {
+        pb::GrantScope::Unspecified => None,
+        pb::GrantScope::ReadBalance => Some(grant::Scope::ReadBalance),
+        pb::GrantScope::ReadEntries => Some(grant::Scope::ReadEntries),
+        pb::GrantScope::CreateTransfers => Some(grant::Scope::CreateTransfers),
+    }
 }
 
 /// What CreateTransfer asks for; `salt` protects the text.
@@ -310,6 +368,27 @@ pub(super) fn account(account: &Account) -> pb::LedgerAccount {
         min_available_minor_units: account.floor,
         version: account.version,
         create_time: Some(timestamp(account.opened_at)),
+    }
+}
+
+/// A grant as it stands; `account_id` as the caller named it.
+pub(super) fn grant(account_id: String, grant: &grant::Grant) -> pb::Grant {
+    let number = |scope| match scope {
+        grant::Scope::ReadBalance => pb::GrantScope::ReadBalance.into(),
+        grant::Scope::ReadEntries => pb::GrantScope::ReadEntries.into(),
+        grant::Scope::CreateTransfers => pb::GrantScope::CreateTransfers.into(),
+    };
+    let cap = |cap: Option<Amount>| cap.map(Amount::minor_units).unwrap_or_default();
+    pb::Grant {
+        consent_id: grant.terms.consent.to_string(),
+        account_id,
+        partner_id: grant.terms.partner.clone(),
+        scopes: grant.terms.scopes.iter().map(number).collect(),
+        per_transfer_max_minor_units: cap(grant.terms.per_transfer_max),
+        total_max_minor_units: cap(grant.terms.total_max),
+        expire_time: Some(timestamp(grant.terms.expires_at)),
+        revision: grant.terms.revision,
+        used_minor_units: grant.used,
     }
 }
 

@@ -38,6 +38,11 @@ pub(super) fn writer(config: &Store) -> anyhow::Result<PgConnectOptions> {
     Ok(options.application_name("svc-ledger/write").options(WRITER_SETTINGS))
 }
 
+/// The connection of the service role that empties the outbox. Its statements are lookups by key like the writer's.
+pub(super) fn outbox(config: &Store) -> anyhow::Result<PgConnectOptions> {
+    Ok(writer(config)?.application_name("svc-ledger/outbox"))
+}
+
 /// The connection of the owner role, if the service may migrate.
 pub(super) fn owner(config: &Store) -> anyhow::Result<Option<PgConnectOptions>> {
     let Some(url) = &config.migrate_url else { return Ok(None) };

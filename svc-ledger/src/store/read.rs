@@ -1,5 +1,5 @@
-//! Reads. What a reader may see is decided in the statement that reads it, so that no answer mixes two moments. Customers are
-//! told the same of what is another's and of what does not exist.
+//! Reads. What a reader may see is decided in the statement that reads it, so that no answer mixes two moments, and none is older
+//! than the consent a partner has it by. Customers are told the same of what is another's and of what does not exist.
 
 mod balance;
 mod entries;
@@ -17,6 +17,7 @@ use super::Store;
 use super::rows::{currency, purpose};
 use crate::domain::account::Purpose;
 use crate::domain::currency::Currency;
+use crate::domain::grant::Scope;
 use crate::error::{Error, Resource};
 
 /// How often a reader of the past asks whether the batches in flight have ended. One takes a few milliseconds.
@@ -31,6 +32,13 @@ pub enum Viewer {
     Service,
     /// Sees the customer's own accounts.
     Customer(String),
+    /// Sees of the customer's own accounts what the customer has consented to.
+    Partner {
+        /// Who reads.
+        partner: String,
+        /// For whom.
+        customer: String,
+    },
     /// Sees nothing.
     Nobody,
 }
@@ -39,8 +47,16 @@ impl Viewer {
     /// The customer whose accounts the reader may see; `None` when not bound to one.
     fn customer(&self) -> Option<&str> {
         match self {
-            Self::Customer(customer) => Some(customer),
+            Self::Customer(customer) | Self::Partner { customer, .. } => Some(customer),
             Self::Staff | Self::Service | Self::Nobody => None,
+        }
+    }
+
+    /// The partner whose consents bound what the reader may see; `None` when none do.
+    fn partner(&self) -> Option<&str> {
+        match self {
+            Self::Partner { partner, .. } => Some(partner),
+            Self::Staff | Self::Service | Self::Customer(_) | Self::Nobody => None,
         }
     }
 
@@ -108,15 +124,25 @@ impl Store {
         }
     }
 
-    /// The account, if the viewer may see it.
-    async fn find(&self, viewer: &Viewer, account: &Named) -> Result<Found, Error> {
+    /// Refuses a partner whose consent has ended since the account was found. What was read of it in between is empty, for the
+    /// statement asks again; but an empty answer would say that there is nothing.
+    async fn still(&self, viewer: &Viewer, account: &Named, scope: Scope) -> Result<(), Error> {
+        match viewer.partner() {
+            Some(_) => self.find(viewer, account, scope).await.map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// The account, if the viewer may see of it what `scope` says.
+    async fn find(&self, viewer: &Viewer, account: &Named, scope: Scope) -> Result<Found, Error> {
         let row = sqlx::query(
-            "SELECT a.no, a.purpose, a.currency, \
-             EXISTS (SELECT FROM ledger.party p WHERE p.account = a.no AND p.customer = $2) AS own \
+            "SELECT a.no, a.purpose, a.currency, ledger.admits(a.no, $2, $3, $4) AS own \
              FROM ledger.account a WHERE a.id = $1",
         )
         .bind(account.id)
         .bind(viewer.customer())
+        .bind(viewer.partner())
+        .bind(scope as i16)
         .fetch_optional(&self.pool)
         .await
         .map_err(Error::reading)?;

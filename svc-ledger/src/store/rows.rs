@@ -3,11 +3,13 @@
 
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use uuid::Uuid;
 
-use crate::domain::account::{Purpose, State};
+use crate::domain::account::{Amount, Purpose, State};
 use crate::domain::chain::Hash;
 use crate::domain::currency::Currency;
-use crate::domain::journal::{Kind, Row, Side};
+use crate::domain::grant::Scopes;
+use crate::domain::journal::{Bounds, Kind, Row, Side, Taken};
 use crate::domain::request::Scope;
 use crate::domain::verdict::TransferState;
 
@@ -36,6 +38,15 @@ pub(super) fn kind(number: i16) -> Result<Kind, sqlx::Error> {
     Kind::from_number(number).ok_or_else(|| corrupt("kind of row"))
 }
 
+pub(super) fn scopes(bits: i16) -> Result<Scopes, sqlx::Error> {
+    Scopes::from_bits(bits).ok_or_else(|| corrupt("scopes"))
+}
+
+/// A cap; absent for none.
+pub(super) fn cap(minor_units: Option<i64>) -> Result<Option<Amount>, sqlx::Error> {
+    minor_units.map(|minor_units| Amount::new(minor_units).ok_or_else(|| corrupt("cap"))).transpose()
+}
+
 pub(super) fn hash(bytes: &[u8]) -> Result<Hash, sqlx::Error> {
     bytes.try_into().map_err(|_| corrupt("hash"))
 }
@@ -44,7 +55,7 @@ pub(super) fn scope(bytes: &[u8]) -> Result<Scope, sqlx::Error> {
     bytes.try_into().map(Scope::from_bytes).map_err(|_| corrupt("principal"))
 }
 
-/// A row of the journal, all of it. `booked_ms` is the booking time in milliseconds of the Unix time.
+/// A row of the journal, all of it. `booked_ms` is the booking time in milliseconds of the Unix time, `expires_ms` a grant's end.
 pub(super) fn journal_row(row: &PgRow) -> Result<Row, sqlx::Error> {
     let side = |names: [&str; 5]| -> Result<Option<Side>, sqlx::Error> {
         let Some(account) = row.try_get(names[0])? else { return Ok(None) };
@@ -55,6 +66,14 @@ pub(super) fn journal_row(row: &PgRow) -> Result<Row, sqlx::Error> {
             held: row.try_get(names[3])?,
             expected: row.try_get(names[4])?,
         }))
+    };
+    let taken = |consent| Ok::<_, sqlx::Error>(Taken { consent, used: row.try_get("used")? });
+    let bounds = |expires_at| -> Result<Bounds, sqlx::Error> {
+        Ok(Bounds {
+            per_transfer_max: cap(row.try_get("per_transfer_max")?)?,
+            total_max: cap(row.try_get("total_max")?)?,
+            expires_at,
+        })
     };
     Ok(Row {
         id: row.try_get("id")?,
@@ -69,6 +88,8 @@ pub(super) fn journal_row(row: &PgRow) -> Result<Row, sqlx::Error> {
         flags: row.try_get("flags")?,
         revision: row.try_get("revision")?,
         party: row.try_get("party")?,
+        consent: row.try_get::<Option<Uuid>, _>("consent")?.map(taken).transpose()?,
+        bounds: row.try_get::<Option<i64>, _>("expires_ms")?.map(bounds).transpose()?,
         actor: scope(row.try_get("actor")?)?,
         detail_hash: row.try_get::<Option<&[u8]>, _>("detail_hash")?.map(hash).transpose()?,
         booked_at: row.try_get("booked_ms")?,

@@ -65,7 +65,8 @@ impl Store {
         let last = stored.seq_from + i64::from(stored.rows) - 1;
         // All rows of a batch are booked at one instant, so their ids lie in one partition.
         let rows = sqlx::query(
-            "SELECT j.*, (extract(epoch FROM j.booked_at) * 1000)::bigint AS booked_ms FROM ledger.journal j \
+            "SELECT j.*, (extract(epoch FROM j.booked_at) * 1000)::bigint AS booked_ms, \
+             (extract(epoch FROM j.expires_at) * 1000)::bigint AS expires_ms FROM ledger.journal j \
              WHERE j.id >= $1 AND j.id < $2 AND j.seq BETWEEN $3 AND $4 ORDER BY j.id",
         )
         .bind(crate::domain::journal::first_id_at(booked_ms))

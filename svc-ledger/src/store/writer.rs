@@ -5,13 +5,14 @@
 //! A connection lost at COMMIT leaves the outcome open. The batch is then judged again on a new connection: what was committed is
 //! found in `outcome` (or as an account) and answered from there, what was not is done now. Nobody is answered before that.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chassis::drain::Drain;
 use chassis::health::Health;
 use chassis::metrics::Metrics;
+use chassis::outbox::Bell;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +43,7 @@ pub(super) struct Writer {
     queue: mpsc::Sender<Submission>,
     reachable: Arc<AtomicBool>,
     numbers: Numbers,
+    bell: Arc<OnceLock<Bell>>,
 }
 
 /// A command and who waits for its verdict.
@@ -61,6 +63,7 @@ impl Writer {
         let (queue, waiting) = mpsc::channel(config.queue_max);
         let reachable = Arc::new(AtomicBool::new(true));
         let numbers = Numbers::register(metrics);
+        let bell = Arc::default();
         let task = Task {
             options: connect::writer(config)?,
             batch_max: config.batch_max,
@@ -71,9 +74,15 @@ impl Writer {
             reachable: Arc::clone(&reachable),
             health: health.clone(),
             numbers: numbers.clone(),
+            bell: Arc::clone(&bell),
         };
         drain.spawn("writer", task.run(drain.clone()));
-        Ok(Self { queue, reachable, numbers })
+        Ok(Self { queue, reachable, numbers, bell })
+    }
+
+    /// See [`super::Store::announce`]. Whoever comes second is not heard: a process has one outbox.
+    pub(super) fn announce(&self, bell: Bell) {
+        let _ = self.bell.set(bell);
     }
 
     /// Has a command judged and committed with the next batch.
@@ -106,6 +115,7 @@ struct Task {
     reachable: Arc<AtomicBool>,
     health: Health,
     numbers: Numbers,
+    bell: Arc<OnceLock<Bell>>,
 }
 
 /// Why a batch has no verdicts.
@@ -242,6 +252,11 @@ impl Task {
         }
         self.commit_sent = !judged.is_empty();
         link.commit(!self.waiting.is_empty()).await?;
+        if !judged.events.is_empty()
+            && let Some(bell) = self.bell.get()
+        {
+            bell.ring();
+        }
         Ok(judged.verdicts)
     }
 

@@ -9,10 +9,12 @@ use chassis::health::Health;
 use chassis::metrics::Metrics;
 use sqlx::PgConnection;
 use svc_ledger::domain::account::{Amount, Purpose, house_account};
+use svc_ledger::domain::audit::Witness;
 use svc_ledger::domain::command::{
-    Action, Actor, Command, Detail, Open, Request, Resolution, Resolve, Transfer,
+    self, Action, Actor, Command, Detail, Open, Request, Resolution, Resolve, Transfer,
 };
 use svc_ledger::domain::currency::Currency;
+use svc_ledger::domain::grant::{self, Grant, Terms};
 use svc_ledger::domain::request::{BodyHash, Key, Operation, Scope};
 use svc_ledger::domain::verdict::{self, Verdict};
 use svc_ledger::error::Error;
@@ -36,12 +38,38 @@ pub fn eur() -> Currency {
 
 /// A customer, by name.
 pub fn customer(name: &str) -> Actor {
-    Actor { scope: Scope::of(&format!("subject:test:{name}")), staff: false, customer: Some(name.to_owned()) }
+    let scope = Scope::of(&format!("subject:test:{name}"));
+    Actor { scope, staff: false, customer: Some(name.to_owned()), partner: None }
 }
 
 /// A member of staff, by name.
 pub fn staff(name: &str) -> Actor {
-    Actor { scope: Scope::of(&format!("subject:test:{name}")), staff: true, customer: None }
+    let scope = Scope::of(&format!("subject:test:{name}"));
+    Actor { scope, staff: true, customer: None, partner: None }
+}
+
+/// Of every command of these tests.
+pub fn witness() -> Witness {
+    Witness { id: Uuid::now_v7(), call: b"call".to_vec() }
+}
+
+/// A partner that acts for a customer.
+pub fn partner(partner: &str, name: &str) -> Actor {
+    let scope = Scope::of(&format!("partner:{partner}:subject:test:{name}"));
+    Actor { scope, partner: Some(partner.to_owned()), ..customer(name) }
+}
+
+/// A consent without caps for as long as these tests may run, under revision 1.
+pub fn consent(partner: &str, scopes: &[grant::Scope]) -> Terms {
+    Terms {
+        consent: Uuid::now_v7(),
+        partner: partner.to_owned(),
+        scopes: scopes.iter().copied().collect(),
+        per_transfer_max: None,
+        total_max: None,
+        expires_at: 4_102_444_800_000,
+        revision: 1,
+    }
 }
 
 /// A transfer to be.
@@ -90,7 +118,17 @@ impl Bank {
     }
 
     pub async fn submit(&self, actor: Actor, action: Action) -> Result<Verdict, Error> {
-        self.store.submit(Command { actor, nonce: rand::random(), action }).await
+        self.store.submit(Command { actor, nonce: rand::random(), witness: Some(witness()), action }).await
+    }
+
+    /// Sets a grant, which must be accepted.
+    pub async fn grant(&self, account: Uuid, terms: &Terms) -> Grant {
+        let action = Action::Grant(command::Grant { account, terms: terms.clone() });
+        let accounts = Actor { scope: Scope::of("service:svc-accounts"), ..staff("svc-accounts") };
+        match self.submit(accounts, action).await.unwrap() {
+            Verdict::Granted(grant) => grant,
+            other => panic!("not granted: {other:?}"),
+        }
     }
 
     pub async fn transfer(&self, actor: Actor, key: &str, transfer: &Move) -> Result<Verdict, Error> {
@@ -196,7 +234,7 @@ pub async fn check_invariants(bank: &Bank, root: &mut PgConnection) {
     let sides: Vec<Side> = sqlx::query_as(
         "SELECT dr, dr_version, dr_posted, dr_held, dr_expected, floor FROM ledger.journal WHERE dr IS NOT NULL \
          UNION ALL \
-         SELECT cr, cr_version, cr_posted, cr_held, cr_expected, NULL FROM ledger.journal WHERE kind <> 4 ORDER BY 1, 2",
+         SELECT cr, cr_version, cr_posted, cr_held, cr_expected, NULL FROM ledger.journal WHERE kind NOT IN (4, 5) ORDER BY 1, 2",
     )
     .fetch_all(&mut *root)
     .await
@@ -222,6 +260,17 @@ pub async fn check_invariants(bank: &Bank, root: &mut PgConnection) {
             "{no}"
         );
     }
+    // Nothing of these tests ships events, so each accepted command still has its one, and each frozen refusal one of its own.
+    let (unwitnessed, refusals, refused): (i64, i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM ledger.outcome o WHERE verdict = 0 AND NOT EXISTS \
+         (SELECT FROM ledger.audit_outbox e WHERE e.id = o.row_id AND e.reason IS NULL)), \
+         (SELECT count(*) FROM ledger.outcome WHERE verdict <> 0), \
+         (SELECT count(*) FROM ledger.audit_outbox WHERE reason <> ALL ('{REQUEST_ID_REUSED,ACCOUNT_EXISTS,GRANT_EXISTS,STALE_REVISION}'))",
+    )
+    .fetch_one(&mut *root)
+    .await
+    .unwrap();
+    assert_eq!((unwitnessed, refused), (0, refusals), "the audit was told too little or too much");
     let rows: i64 =
         sqlx::query_scalar("SELECT count(*) FROM ledger.journal").fetch_one(&mut *root).await.unwrap();
     assert_eq!(bank.store.verify_chain(Some(1)).await.unwrap(), rows);

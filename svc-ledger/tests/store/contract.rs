@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::call::{Call, Caller, Principal, Subject};
+use chassis::call::{Call, Caller, Partner, Principal, Subject};
 use chassis::deadline::Deadline;
 use chassis::trace::TraceContext;
 use proto::ledger::v1 as pb;
@@ -15,8 +15,10 @@ use uuid::Uuid;
 use crate::bank::{Bank, eur};
 use crate::postgres::Postgres;
 
-/// A caller, in a word: "svc-accounts", "svc-docs", a member of staff ("anna", "bert"), or a customer by name.
-fn as_caller<T>(who: &str, message: T) -> Request<T> {
+/// A caller, in a word: "svc-accounts", "svc-docs", a member of staff ("anna", "bert"), a customer by name, or a partner that acts
+/// for one of them ("psp/carl") or for nobody ("psp/").
+pub fn as_caller<T>(who: &str, message: T) -> Request<T> {
+    let (partner, who) = who.split_once('/').map_or((None, who), |(partner, who)| (Some(partner), who));
     let staff = ["anna", "bert"].contains(&who);
     let scopes: &[&str] =
         if staff { &["staff.read", "staff.write"] } else { &["accounts.read", "payments.write"] };
@@ -27,7 +29,14 @@ fn as_caller<T>(who: &str, message: T) -> Request<T> {
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
     };
     let service = who.starts_with("svc-").then(|| who.to_owned());
-    let principal = if service.is_some() { Principal::Service } else { Principal::Subject(subject) };
+    let principal = match partner {
+        Some(id) => {
+            let subject = (!who.is_empty()).then_some(subject);
+            Principal::Partner(Partner { id: id.to_owned(), subject })
+        }
+        None if service.is_some() => Principal::Service,
+        None => Principal::Subject(subject),
+    };
     let mut request = Request::new(message);
     request.extensions_mut().insert(Call {
         caller: Arc::new(Caller { principal, service }),
@@ -40,7 +49,7 @@ fn as_caller<T>(who: &str, message: T) -> Request<T> {
     request
 }
 
-fn account(id: &str, customer: &str) -> pb::CreateLedgerAccountRequest {
+pub fn account(id: &str, customer: &str) -> pb::CreateLedgerAccountRequest {
     pb::CreateLedgerAccountRequest {
         account_id: id.to_owned(),
         currency_code: "EUR".to_owned(),
@@ -50,7 +59,13 @@ fn account(id: &str, customer: &str) -> pb::CreateLedgerAccountRequest {
     }
 }
 
-fn transfer(key: &str, from: &str, to: &str, minor_units: i64, pending: bool) -> pb::CreateTransferRequest {
+pub fn transfer(
+    key: &str,
+    from: &str,
+    to: &str,
+    minor_units: i64,
+    pending: bool,
+) -> pb::CreateTransferRequest {
     pb::CreateTransferRequest {
         request_id: key.to_owned(),
         debit_account_id: from.to_owned(),
@@ -62,7 +77,7 @@ fn transfer(key: &str, from: &str, to: &str, minor_units: i64, pending: bool) ->
 }
 
 /// The code and the reason of a refusal.
-fn refusal<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> (Code, String) {
+pub fn refusal<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> (Code, String) {
     use tonic_types::StatusExt as _;
     let status = answer.unwrap_err();
     let info = status.get_error_details().error_info().cloned().unwrap();
@@ -70,7 +85,7 @@ fn refusal<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> (Code, St
     (status.code(), info.reason)
 }
 
-fn expected(code: Code, reason: &str) -> (Code, String) {
+pub fn expected(code: Code, reason: &str) -> (Code, String) {
     (code, reason.to_owned())
 }
 

@@ -9,9 +9,11 @@
     reason = "what a test does not expect has failed it; clippy knows tests by their attribute, not their helpers"
 )]
 
+mod audit;
 mod bank;
 mod contract;
 mod faults;
 mod head;
+mod partners;
 mod postgres;
 mod promises;

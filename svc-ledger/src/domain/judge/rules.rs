@@ -1,12 +1,20 @@
 //! The rules by which two accounts admit a transfer, and let a hold end. They see only the accounts; whose they are and what the
 //! batch did before is the judge's business.
 
+use uuid::Uuid;
+
 use super::super::account::{Account, Amount, Totals};
 use super::super::command::{Resolution, Transfer};
 use super::super::verdict::Refusal;
 
-/// The totals of both accounts after the transfer, or the first reason against it.
-pub(super) fn admit(transfer: &Transfer, from: &Account, to: &Account) -> Result<(Totals, Totals), Refusal> {
+/// The consent the transfer takes from, if it needs one, and the totals of both accounts after it; or the first reason against
+/// it. A cap comes before the balance: a partner who may not read the balance cannot feel for it beyond what it may debit.
+pub(super) fn admit(
+    transfer: &Transfer,
+    from: &Account,
+    to: &Account,
+    allowance: Result<Option<Uuid>, Refusal>,
+) -> Result<(Option<Uuid>, Totals, Totals), Refusal> {
     if from.currency != transfer.currency {
         return Err(Refusal::DebitCurrency);
     }
@@ -14,6 +22,7 @@ pub(super) fn admit(transfer: &Transfer, from: &Account, to: &Account) -> Result
         return Err(Refusal::CreditCurrency);
     }
     open_for(from, to)?;
+    let consent = allowance?;
     let amount = transfer.amount;
     let pairs = if transfer.pending {
         (from.totals.hold_debit(amount), to.totals.hold_credit(amount))
@@ -30,7 +39,7 @@ pub(super) fn admit(transfer: &Transfer, from: &Account, to: &Account) -> Result
     if from.purpose.is_house() && !transfer.pending {
         return Err(Refusal::FourEyes);
     }
-    Ok((from_after, to_after))
+    Ok((consent, from_after, to_after))
 }
 
 fn open_for(from: &Account, to: &Account) -> Result<(), Refusal> {

@@ -11,7 +11,9 @@ use self::memory::Memory;
 use self::oracle::{Expected, Oracle};
 use super::*;
 use crate::domain::account::{Purpose, house_account};
+use crate::domain::command::Grant;
 use crate::domain::currency::Currency;
+use crate::domain::grant::{self, Scopes, Terms};
 use crate::domain::request::{Operation, Scope};
 
 /// What a test asks for, with small numbers in place of ids.
@@ -33,19 +35,47 @@ enum Op {
         post: bool,
         key: u8,
     },
+    /// Sets one of three consents; the caps are those of [`CAPS`].
+    Grant {
+        consent: u8,
+        account: usize,
+        partner: usize,
+        scopes: i16,
+        caps: usize,
+        expires_at: i64,
+        revision: i64,
+    },
 }
 
-/// Carl and Dora, two members of staff, and somebody without any account.
-const ACTORS: [(&str, bool); 5] =
-    [("carl", false), ("dora", false), ("anna", true), ("bert", true), ("eve", false)];
+/// Carl and Dora, two members of staff, somebody without any account; and two partners, for Carl and for Dora.
+const ACTORS: [(&str, Option<&str>); 8] = [
+    ("carl", None),
+    ("dora", None),
+    ("anna", None),
+    ("bert", None),
+    ("eve", None),
+    ("carl", Some(PARTNERS[0])),
+    ("carl", Some(PARTNERS[1])),
+    ("dora", Some(PARTNERS[0])),
+];
+const PARTNERS: [&str; 2] = ["psp", "tpp"];
+/// Of one transfer, and of all.
+const CAPS: [(Option<i64>, Option<i64>); 4] =
+    [(None, None), (Some(60), None), (None, Some(200)), (Some(90), Some(120))];
 
 fn currency(usd: bool) -> Currency {
     Currency::parse(if usd { "USD" } else { "EUR" }).unwrap()
 }
 
 fn actor(number: usize) -> Actor {
-    let (name, staff) = ACTORS[number];
-    Actor { scope: Scope::of(name), staff, customer: (!staff).then(|| name.to_owned()) }
+    let (name, partner) = ACTORS[number];
+    let staff = ["anna", "bert"].contains(&name);
+    Actor {
+        scope: Scope::of(&format!("{partner:?} {name}")),
+        staff,
+        customer: (!staff).then(|| name.to_owned()),
+        partner: partner.map(str::to_owned),
+    }
 }
 
 fn account_id(number: usize) -> Uuid {
@@ -90,7 +120,7 @@ fn accounts() -> Vec<(Account, Vec<String>)> {
 fn ops() -> impl Strategy<Value = Vec<Vec<Op>>> {
     let amount = prop_oneof![8 => 1..150_i64, 1 => i64::MAX - 150..=i64::MAX];
     let transfer =
-        (0..5_usize, 0..8_usize, 1..8_usize, amount, prop::bool::weighted(0.1), any::<bool>(), 0..60_u8)
+        (0..8_usize, 0..8_usize, 1..8_usize, amount, prop::bool::weighted(0.1), any::<bool>(), 0..60_u8)
             .prop_map(|(actor, from, step, amount, usd, pending, key)| {
                 let to = (from + step) % 8;
                 Op::Transfer { actor, from, to, amount, usd, pending, key }
@@ -105,9 +135,39 @@ fn ops() -> impl Strategy<Value = Vec<Vec<Op>>> {
         pending: true,
         key,
     });
-    let resolve = (0..5_usize, 0..60_usize, prop::bool::weighted(0.8), 0..60_u8)
+    let resolve = (0..8_usize, 0..60_usize, prop::bool::weighted(0.8), 0..60_u8)
         .prop_map(|(actor, target, post, key)| Op::Resolve { actor, target, post, key });
-    let op = prop_oneof![3 => transfer, 2 => fund, 3 => resolve];
+    let grant = (0..3_u8, 1..8_usize, 0..2_usize, 0..8_i16, 0..4_usize, 1_000..1_020_i64, 0..5_i64).prop_map(
+        |(consent, account, partner, scopes, caps, expires_at, revision)| Op::Grant {
+            consent,
+            account,
+            partner,
+            scopes,
+            caps,
+            expires_at,
+            revision,
+        },
+    );
+    // Likewise a consent that is wide enough, and a partner who uses it.
+    let wide = (0..3_u8, 0..4_usize, 0..5_i64).prop_map(|(consent, caps, revision)| Op::Grant {
+        consent,
+        account: 1,
+        partner: 0,
+        scopes: 7,
+        caps,
+        expires_at: 2_000,
+        revision,
+    });
+    let partner = (1..100_i64, any::<bool>(), 0..60_u8).prop_map(|(amount, pending, key)| Op::Transfer {
+        actor: 5,
+        from: 1,
+        to: 2,
+        amount,
+        usd: false,
+        pending,
+        key,
+    });
+    let op = prop_oneof![3 => transfer, 2 => fund, 3 => resolve, 1 => grant, 1 => wide, 2 => partner];
     prop::collection::vec(prop::collection::vec(op, 1..8), 1..14)
 }
 
@@ -124,7 +184,25 @@ fn command(op: &Op, made: &[Option<Uuid>]) -> Command {
             let body = BodyHash::new(Operation::Transfer, &key, &fields);
             let amount = Amount::new(amount).unwrap();
             let transfer = Transfer { debit, credit, amount, currency, pending, detail: None };
-            Command { actor, nonce: 7, action: Action::Transfer(Request { key, body }, transfer) }
+            Command {
+                actor,
+                nonce: 7,
+                witness: None,
+                action: Action::Transfer(Request { key, body }, transfer),
+            }
+        }
+        Op::Grant { consent, account, partner, scopes, caps, expires_at, revision } => {
+            let (per_transfer_max, total_max) = CAPS[caps];
+            let terms = Terms {
+                consent: Uuid::from_u128(u128::from(consent)),
+                partner: PARTNERS[partner].to_owned(),
+                scopes: Scopes::from_bits(scopes).unwrap(),
+                per_transfer_max: per_transfer_max.and_then(Amount::new),
+                total_max: total_max.and_then(Amount::new),
+                expires_at,
+                revision,
+            };
+            grant_command(Grant { account: account_id(account), terms })
         }
         Op::Resolve { actor: who, target, post, key: number } => {
             let actor = actor(who);
@@ -135,10 +213,15 @@ fn command(op: &Op, made: &[Option<Uuid>]) -> Command {
             Command {
                 actor,
                 nonce: 7,
+                witness: None,
                 action: Action::Resolve(Request { key, body }, Resolve { transfer, resolution }),
             }
         }
     }
+}
+
+fn grant_command(wanted: Grant) -> Command {
+    Command { actor: actor(4), nonce: 7, witness: None, action: Action::Grant(wanted) }
 }
 
 /// What the oracle can know of a verdict.
@@ -148,7 +231,11 @@ fn simplified(verdict: &Verdict) -> Expected {
         Verdict::Recorded(_) => Expected::Done,
         Verdict::Refused(refusal) => Expected::Refused(*refusal),
         Verdict::BodyChanged(_) => Expected::BodyChanged,
-        Verdict::Opened(_) | Verdict::AccountExists(_) | Verdict::StaleRevision => panic!("{verdict:?}"),
+        Verdict::Granted(_) => Expected::Done,
+        Verdict::GrantExists(_) => Expected::Exists,
+        Verdict::StaleRevision => Expected::Stale,
+        Verdict::NoAccount => Expected::NoAccount,
+        Verdict::Opened(_) | Verdict::AccountExists(_) => panic!("{verdict:?}"),
     }
 }
 
@@ -170,7 +257,7 @@ proptest! {
             prop_assert_eq!(&dry.rows, &judged.rows);
             for (command, verdict) in commands.iter().zip(&judged.verdicts) {
                 let created = if let Verdict::Booked(transfer) = verdict { Some(transfer.id) } else { None };
-                prop_assert_eq!(oracle.judge(command, created), simplified(verdict), "{:?}", command);
+                prop_assert_eq!(oracle.judge(command, created, memory.now()), simplified(verdict), "{:?}", command);
                 made.push(created);
             }
             memory.apply(&judged);
@@ -182,8 +269,8 @@ proptest! {
 
     #[test]
     fn how_commands_are_batched_does_not_matter(batches in ops()) {
-        // Only transfers: what a resolution names depends on what was made before.
-        let ops: Vec<Op> = batches.iter().flatten().filter(|op| matches!(op, Op::Transfer { .. })).cloned().collect();
+        // No resolutions: what one names depends on what was made before.
+        let ops: Vec<Op> = batches.iter().flatten().filter(|op| !matches!(op, Op::Resolve { .. })).cloned().collect();
         let commands: Vec<Command> = ops.iter().map(|op| command(op, &[])).collect();
         let mut at_once = Memory::with(accounts());
         let judged = judge(at_once.view(), &commands);
@@ -209,7 +296,8 @@ fn an_account_opened_in_a_batch_can_be_used_in_it() {
         customers: vec!["eve".to_owned()],
         state_revision: 3,
     };
-    let opening = |open: Open| Command { actor: actor(4), nonce: 1, action: Action::Open(open) };
+    let opening =
+        |open: Open| Command { actor: actor(4), nonce: 1, witness: None, action: Action::Open(open) };
     let mut transfer = command(
         &Op::Transfer { actor: 2, from: 0, to: 1, amount: 5, usd: false, pending: true, key: 1 },
         &[],
@@ -231,4 +319,165 @@ fn an_account_opened_in_a_batch_can_be_used_in_it() {
     assert_eq!(*changed, Verdict::AccountExists(vec!["currency_code", "min_available_minor_units"]));
     assert_eq!(judged.parties, [(first.no, "eve".to_owned())]);
     assert_eq!(judged.changed.len(), 1, "an account opened in the batch is inserted as it stands after it");
+}
+
+/// Carl's account with 500 in it, and a consent for the first partner with the given caps.
+fn consented(caps: usize) -> Memory {
+    let mut memory = Memory::with(accounts());
+    let fund = Op::Transfer { actor: 2, from: 0, to: 1, amount: 500, usd: false, pending: true, key: 1 };
+    let grant =
+        Op::Grant { consent: 0, account: 1, partner: 0, scopes: 7, caps, expires_at: 1_010, revision: 1 };
+    let judged = judge(memory.view(), &[command(&fund, &[]), command(&grant, &[])]);
+    memory.apply(&judged);
+    let Verdict::Booked(held) = &judged.verdicts[0] else { panic!("{:?}", judged.verdicts) };
+    let post = command(&Op::Resolve { actor: 3, target: 0, post: true, key: 2 }, &[Some(held.id)]);
+    memory.apply(&judge(memory.view(), [&post]));
+    memory
+}
+
+/// The verdicts of operations judged one batch each.
+fn run(memory: &mut Memory, ops: &[Op]) -> Vec<Expected> {
+    let mut made = Vec::new();
+    let mut verdicts = Vec::new();
+    for op in ops {
+        let judged = judge(memory.view(), [&command(op, &made)]);
+        memory.apply(&judged);
+        memory.check();
+        let verdict = &judged.verdicts[0];
+        made.push(if let Verdict::Booked(transfer) = verdict { Some(transfer.id) } else { None });
+        verdicts.push(simplified(verdict));
+    }
+    verdicts
+}
+
+fn debit(actor: usize, amount: i64, pending: bool, key: u8) -> Op {
+    Op::Transfer { actor, from: 1, to: 2, amount, usd: false, pending, key }
+}
+
+#[test]
+fn a_partner_debits_within_the_caps_of_a_consent_and_not_beyond() {
+    use Expected::{Done, Refused};
+    use Refusal::{InsufficientFunds, NotPermitted, PerTransferCap, TotalCap};
+    // At most 90 in one transfer and 120 in all.
+    let ops = [
+        debit(5, 91, false, 1),
+        debit(5, 90, false, 2),
+        debit(5, 31, false, 3),
+        debit(5, 30, true, 4),
+        debit(5, 1, false, 5),
+        // The owner and staff need no consent and use none up; another partner has none.
+        debit(0, 200, false, 6),
+        debit(2, 10, false, 7),
+        debit(6, 1, false, 8),
+        // A partner who acts for somebody else does not reach the account by Carl's consent.
+        debit(7, 1, false, 9),
+        // What a hold has taken comes back with it.
+        Op::Resolve { actor: 5, target: 3, post: false, key: 10 },
+        debit(5, 30, false, 11),
+        debit(5, 1, false, 12),
+        debit(0, 171, false, 13),
+    ];
+    let expect = [
+        Refused(PerTransferCap),
+        Done,
+        Refused(TotalCap),
+        Done,
+        Refused(TotalCap),
+        Done,
+        Done,
+        Refused(NotPermitted),
+        Refused(NotPermitted),
+        Done,
+        Done,
+        Refused(TotalCap),
+        Refused(InsufficientFunds),
+    ];
+    // A partner who may take less than there is does not learn how much there is.
+    let mut poor = consented(3);
+    assert_eq!(
+        run(&mut poor, &[debit(0, 500, false, 1), debit(5, 91, false, 2)])[1],
+        Refused(PerTransferCap)
+    );
+    assert_eq!(run(&mut consented(3), &ops), expect);
+}
+
+#[test]
+fn a_consent_taken_back_or_expired_allows_nothing_from_then_on() {
+    let revoke =
+        Op::Grant { consent: 0, account: 1, partner: 0, scopes: 0, caps: 0, expires_at: 1_010, revision: 2 };
+    let refused = Expected::Refused(Refusal::NotPermitted);
+    let mut memory = consented(0);
+    let ops = [
+        debit(5, 10, true, 1),
+        debit(5, 10, true, 2),
+        revoke,
+        debit(5, 1, false, 3),
+        // Held money does not move any more by the partner's word, and can still be given back.
+        Op::Resolve { actor: 5, target: 0, post: true, key: 4 },
+        Op::Resolve { actor: 5, target: 0, post: false, key: 5 },
+        Op::Resolve { actor: 2, target: 1, post: true, key: 6 },
+    ];
+    let done = Expected::Done;
+    let expect = [&done, &done, &done, &refused, &refused, &done, &done];
+    assert_eq!(run(&mut memory, &ops).iter().collect::<Vec<_>>(), expect);
+    let mut memory = consented(0);
+    while memory.now() < 1_009 {
+        memory.tick();
+    }
+    assert_eq!(run(&mut memory, &[debit(5, 1, false, 1)]), [Expected::Done]);
+    memory.tick();
+    assert_eq!(run(&mut memory, &[debit(5, 1, false, 2)]), [refused]);
+}
+
+#[test]
+fn a_grant_is_its_own_key_and_its_revision_only_rises() {
+    let mut memory = consented(3);
+    let wanted = |change: fn(&mut grant::Terms)| {
+        let op = Op::Grant {
+            consent: 0,
+            account: 1,
+            partner: 0,
+            scopes: 7,
+            caps: 3,
+            expires_at: 1_010,
+            revision: 1,
+        };
+        let Action::Grant(mut grant) = command(&op, &[]).action else { panic!("{op:?}") };
+        change(&mut grant.terms);
+        grant_command(grant)
+    };
+    let elsewhere = |account: Uuid| {
+        let mut command = wanted(|terms| terms.revision = 2);
+        if let Action::Grant(grant) = &mut command.action {
+            grant.account = account;
+        }
+        command
+    };
+    let commands = [
+        wanted(|_| {}),
+        wanted(|terms| terms.scopes = Scopes::default()),
+        wanted(|terms| terms.revision = 0),
+        wanted(|terms| (terms.revision, terms.partner) = (2, "tpp".to_owned())),
+        elsewhere(account_id(2)),
+        elsewhere(account_id(7)),
+        wanted(|terms| (terms.revision, terms.total_max) = (2, None)),
+    ];
+    let judged = judge(memory.view(), &commands);
+    memory.apply(&judged);
+    memory.check();
+    let [
+        Verdict::Granted(same),
+        Verdict::GrantExists(scopes),
+        Verdict::StaleRevision,
+        Verdict::GrantExists(partner),
+        Verdict::GrantExists(account),
+        Verdict::NoAccount,
+        Verdict::Granted(raised),
+    ] = &judged.verdicts[..]
+    else {
+        panic!("{:?}", judged.verdicts);
+    };
+    assert_eq!((same.terms.revision, raised.terms.revision), (1, 2));
+    assert_eq!([&scopes[..], partner, account], [["scopes"], ["partner_id"], ["account_id"]]);
+    assert_eq!(judged.rows.len(), 1, "only the higher revision is a change");
 }

@@ -8,10 +8,13 @@ use uuid::Uuid;
 
 use crate::domain::account::{Account, Totals};
 use crate::domain::command::{Action, Command};
+use crate::domain::grant::{Grant, Terms};
 use crate::domain::request::{BodyHash, Key};
 use crate::domain::verdict::{Outcome, Refusal};
 use crate::domain::view::{Accounts, Head, Hold, View};
-use crate::store::rows::{account_state, corrupt, currency, hash, purpose, scope, transfer_state};
+use crate::store::rows::{
+    account_state, cap, corrupt, currency, hash, purpose, scope, scopes, transfer_state,
+};
 
 /// What the commands of a batch name.
 #[derive(Default)]
@@ -20,6 +23,9 @@ struct Named {
     parties: Vec<Uuid>,
     holds: Vec<Uuid>,
     keys: Vec<Key>,
+    consents: Vec<Uuid>,
+    /// Accounts that partners debit, with the partner.
+    debits: Vec<(Uuid, String)>,
 }
 
 impl Named {
@@ -31,7 +37,14 @@ impl Named {
                     named.accounts.push(open.id);
                     named.parties.push(open.id);
                 }
+                Action::Grant(grant) => {
+                    named.accounts.push(grant.account);
+                    named.consents.push(grant.terms.consent);
+                }
                 Action::Transfer(request, transfer) => {
+                    if let Some(partner) = &command.actor.partner {
+                        named.debits.push((transfer.debit, partner.clone()));
+                    }
                     named.accounts.extend([transfer.debit, transfer.credit]);
                     if !command.actor.staff {
                         named.parties.push(transfer.debit);
@@ -44,10 +57,12 @@ impl Named {
                 }
             }
         }
-        for ids in [&mut named.accounts, &mut named.parties, &mut named.holds] {
+        for ids in [&mut named.accounts, &mut named.parties, &mut named.holds, &mut named.consents] {
             ids.sort_unstable();
             ids.dedup();
         }
+        named.debits.sort_unstable();
+        named.debits.dedup();
         named
     }
 }
@@ -58,12 +73,15 @@ pub(in crate::store) async fn open<'a>(
     commands: impl IntoIterator<Item = &'a Command>,
 ) -> Result<View, sqlx::Error> {
     let named = Named::by(commands);
-    let row = sqlx::query("SELECT * FROM ledger.open_batch($1, $2, $3, $4, $5)")
+    let row = sqlx::query("SELECT * FROM ledger.open_batch($1, $2, $3, $4, $5, $6, $7, $8)")
         .bind(named.accounts)
         .bind(named.parties)
         .bind(named.holds)
         .bind(named.keys.iter().map(|key| *key.scope.as_bytes()).collect::<Vec<_>>())
         .bind(named.keys.iter().map(|key| key.request_id.clone()).collect::<Vec<_>>())
+        .bind(named.consents)
+        .bind(named.debits.iter().map(|(account, _)| *account).collect::<Vec<_>>())
+        .bind(named.debits.into_iter().map(|(_, partner)| partner).collect::<Vec<_>>())
         .fetch_one(connection)
         .await?;
     Ok(View {
@@ -74,6 +92,7 @@ pub(in crate::store) async fn open<'a>(
         },
         accounts: accounts(&row)?,
         parties: parties(&row)?,
+        grants: grants(&row)?,
         holds: holds(&row)?,
         outcomes: outcomes(&row, named.keys)?,
     })
@@ -140,6 +159,7 @@ fn holds(row: &PgRow) -> Result<BTreeMap<Uuid, Hold>, sqlx::Error> {
     let credit: Vec<i64> = array(row, "hold_cr")?;
     let amount: Vec<i64> = array(row, "hold_amount")?;
     let state: Vec<i16> = array(row, "hold_state")?;
+    let consent: Vec<Option<Uuid>> = array(row, "hold_consent")?;
     let resolved_by: Vec<Option<Uuid>> = array(row, "hold_resolved_by")?;
     let hold = |place: usize| -> Result<Hold, sqlx::Error> {
         Ok(Hold {
@@ -148,10 +168,36 @@ fn holds(row: &PgRow) -> Result<BTreeMap<Uuid, Hold>, sqlx::Error> {
             credit: credit[place],
             amount: amount[place],
             state: transfer_state(state[place])?,
+            consent: consent[place],
             resolved_by: resolved_by[place],
         })
     };
     ids.iter().enumerate().map(|(place, id)| Ok((*id, hold(place)?))).collect()
+}
+
+fn grants(row: &PgRow) -> Result<BTreeMap<Uuid, Grant>, sqlx::Error> {
+    let consents: Vec<Uuid> = array(row, "grant_consent")?;
+    let account: Vec<i64> = array(row, "grant_account")?;
+    let partner: Vec<String> = array(row, "grant_partner")?;
+    let bits: Vec<i16> = array(row, "grant_scopes")?;
+    let per_transfer_max: Vec<Option<i64>> = array(row, "grant_per_transfer_max")?;
+    let total_max: Vec<Option<i64>> = array(row, "grant_total_max")?;
+    let used: Vec<i64> = array(row, "grant_used")?;
+    let expires: Vec<i64> = array(row, "grant_expires_ms")?;
+    let revision: Vec<i64> = array(row, "grant_revision")?;
+    let grant = |place: usize| -> Result<Grant, sqlx::Error> {
+        let terms = Terms {
+            consent: consents[place],
+            partner: partner[place].clone(),
+            scopes: scopes(bits[place])?,
+            per_transfer_max: cap(per_transfer_max[place])?,
+            total_max: cap(total_max[place])?,
+            expires_at: expires[place],
+            revision: revision[place],
+        };
+        Ok(Grant { account: account[place], terms, used: used[place] })
+    };
+    consents.iter().enumerate().map(|(place, consent)| Ok((*consent, grant(place)?))).collect()
 }
 
 fn outcomes(row: &PgRow, keys: Vec<Key>) -> Result<HashMap<Key, (BodyHash, Outcome)>, sqlx::Error> {

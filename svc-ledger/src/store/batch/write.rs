@@ -3,12 +3,15 @@
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres};
+use uuid::Uuid;
 
-use crate::domain::account::Account;
+use crate::domain::account::{Account, Amount};
+use crate::domain::grant::Grant;
 use crate::domain::journal::{Row, Side};
 use crate::domain::judge::Judged;
 use crate::domain::verdict::{Outcome, TransferState};
 use crate::domain::view::{Head, Hold};
+use crate::error::verdict_reason;
 
 type Bound = Query<'static, Postgres, PgArguments>;
 
@@ -32,20 +35,28 @@ pub(in crate::store) async fn write(
     let query = bind_changed(query, &judged.changed);
     let query = bind_outcomes(query, judged);
     let query = bind_opened(query, judged);
-    let query = bind_holds(query, judged);
+    let query = bind_holds(query, &judged.holds);
+    let query = bind_grants(query, &judged.grants);
+    let query = bind_resolved(query, &judged.resolved);
+    let query = bind_events(query, judged);
     query.execute(connection).await?;
     Ok(())
 }
 
+/// A line for each list of rows: the journal, changed accounts, outcomes, details, accounts opened, their parties, holds, grants,
+/// resolved holds, audit events.
 const WRITE: &str = "SELECT ledger.write_batch($1, $2, $3, $4, $5, $6, \
-    $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, \
-    $29, $30, $31, $32, $33, $34, $35, \
-    $36, $37, $38, $39, $40, \
-    $41, $42, $43, \
-    $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, \
-    $55, $56, \
-    $57, $58, $59, $60, $61, $62, $63, $64, $65, \
-    $66, $67, $68, $69, $70)";
+    $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, \
+    $28, $29, $30, $31, $32, $33, \
+    $34, $35, $36, $37, $38, $39, $40, \
+    $41, $42, $43, $44, $45, \
+    $46, $47, $48, \
+    $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, \
+    $60, $61, \
+    $62, $63, $64, $65, $66, $67, $68, $69, $70, $71, \
+    $72, $73, $74, $75, $76, $77, $78, $79, $80, \
+    $81, $82, $83, $84, $85, \
+    $86, $87, $88, $89)";
 
 fn column<T, U>(items: &[T], of: impl Fn(&T) -> U) -> Vec<U> {
     items.iter().map(of).collect()
@@ -77,6 +88,15 @@ fn bind_journal(query: Bound, rows: &[Row]) -> Bound {
         .bind(column(rows, |row| *row.actor.as_bytes()))
         .bind(column(rows, |row| row.party.clone()))
         .bind(column(rows, |row| row.detail_hash))
+        .bind(column(rows, |row| row.consent.map(|taken| taken.consent)))
+        .bind(column(rows, |row| row.consent.map(|taken| taken.used)))
+        .bind(column(rows, |row| row.bounds.and_then(|bounds| minor_units(bounds.per_transfer_max))))
+        .bind(column(rows, |row| row.bounds.and_then(|bounds| minor_units(bounds.total_max))))
+        .bind(column(rows, |row| row.bounds.map(|bounds| bounds.expires_at)))
+}
+
+fn minor_units(cap: Option<Amount>) -> Option<i64> {
+    cap.map(Amount::minor_units)
 }
 
 fn bind_changed(query: Bound, changed: &[(i64, Account)]) -> Bound {
@@ -138,8 +158,7 @@ fn split(hold: &Hold) -> (i64, i64) {
     }
 }
 
-fn bind_holds(query: Bound, judged: &Judged) -> Bound {
-    let (holds, resolved) = (&judged.holds, &judged.resolved);
+fn bind_holds(query: Bound, holds: &[(Uuid, Hold)]) -> Bound {
     query
         .bind(column(holds, |(id, _)| *id))
         .bind(column(holds, |(_, hold)| *hold.creator.as_bytes()))
@@ -149,10 +168,37 @@ fn bind_holds(query: Bound, judged: &Judged) -> Bound {
         .bind(column(holds, |(_, hold)| split(hold).0))
         .bind(column(holds, |(_, hold)| split(hold).1))
         .bind(column(holds, |(_, hold)| hold.state as i16))
+        .bind(column(holds, |(_, hold)| hold.consent))
         .bind(column(holds, |(_, hold)| hold.resolved_by))
+}
+
+fn bind_grants(query: Bound, grants: &[Grant]) -> Bound {
+    query
+        .bind(column(grants, |grant| grant.terms.consent))
+        .bind(column(grants, |grant| grant.account))
+        .bind(column(grants, |grant| grant.terms.partner.clone()))
+        .bind(column(grants, |grant| grant.terms.scopes.bits()))
+        .bind(column(grants, |grant| minor_units(grant.terms.per_transfer_max)))
+        .bind(column(grants, |grant| minor_units(grant.terms.total_max)))
+        .bind(column(grants, |grant| grant.used))
+        .bind(column(grants, |grant| grant.terms.expires_at))
+        .bind(column(grants, |grant| grant.terms.revision))
+}
+
+fn bind_resolved(query: Bound, resolved: &[(Uuid, Hold)]) -> Bound {
+    query
         .bind(column(resolved, |(id, _)| *id))
         .bind(column(resolved, |(_, hold)| split(hold).0))
         .bind(column(resolved, |(_, hold)| split(hold).1))
         .bind(column(resolved, |(_, hold)| hold.state as i16))
         .bind(column(resolved, |(_, hold)| hold.resolved_by))
+}
+
+fn bind_events(query: Bound, judged: &Judged) -> Bound {
+    let events = &judged.events;
+    query
+        .bind(column(events, |event| event.id))
+        .bind(column(events, |event| event.call.clone()))
+        .bind(column(events, |event| judged.verdicts.get(event.place).and_then(verdict_reason)))
+        .bind(column(events, |event| event.resource.clone()))
 }

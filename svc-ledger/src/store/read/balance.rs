@@ -7,7 +7,8 @@ use sqlx::postgres::PgRow;
 use super::{Named, Viewer};
 use crate::domain::account::{Purpose, Totals};
 use crate::domain::currency::Currency;
-use crate::domain::journal::first_id_at;
+use crate::domain::grant::Scope;
+use crate::domain::journal::{Kind, first_id_at};
 use crate::error::{Error, Resource};
 use crate::store::Store;
 use crate::store::rows::{currency, purpose};
@@ -43,11 +44,13 @@ impl Store {
         let row = sqlx::query(
             "SELECT a.purpose, a.currency, a.version, a.dr_posted, a.cr_posted, a.dr_pending, a.cr_pending, h.seq, \
              (extract(epoch FROM a.booked_at) * 1000)::bigint AS booked_ms, \
-             EXISTS (SELECT FROM ledger.party p WHERE p.account = a.no AND p.customer = $2) AS own \
+             ledger.admits(a.no, $2, $3, $4) AS own \
              FROM ledger.account a CROSS JOIN ledger.head h WHERE a.id = $1",
         )
         .bind(account.id)
         .bind(viewer.customer())
+        .bind(viewer.partner())
+        .bind(Scope::ReadBalance as i16)
         .fetch_optional(&self.pool)
         .await
         .map_err(Error::reading)?;
@@ -69,7 +72,7 @@ impl Store {
         account: &Named,
         as_of: i64,
     ) -> Result<Balance, Error> {
-        let found = self.find(viewer, account).await?;
+        let found = self.find(viewer, account, Scope::ReadBalance).await?;
         let end = as_of.saturating_add(1);
         self.settled(end).await?;
         let row = sqlx::query(
@@ -80,11 +83,17 @@ impl Store {
              UNION ALL \
              (SELECT id, seq, cr_version, cr_posted, cr_held, cr_expected, \
               (extract(epoch FROM booked_at) * 1000)::bigint \
-              FROM ledger.journal WHERE cr = $1 AND id < $2 ORDER BY id DESC LIMIT 1)) side \
+              FROM ledger.journal WHERE cr = $1 AND id < $2 AND kind <> $6 ORDER BY id DESC LIMIT 1)) side \
+             WHERE $3::text IS NULL OR ledger.admits($1, $4, $3, $5) \
              ORDER BY id DESC LIMIT 1",
         )
         .bind(found.no)
         .bind(first_id_at(end))
+        .bind(viewer.partner())
+        .bind(viewer.customer())
+        .bind(Scope::ReadBalance as i16)
+        // A grant tells of the account, but nothing of what it holds has changed by it.
+        .bind(Kind::Grant as i16)
         .fetch_optional(&self.pool)
         .await
         .map_err(Error::reading)?;
@@ -98,7 +107,10 @@ impl Store {
             seq: 0,
             booked_at: None,
         };
-        row.map_or(Ok(blank.clone()), |row| past(&row, blank)).map_err(Error::reading)
+        match row {
+            Some(row) => past(&row, blank).map_err(Error::reading),
+            None => self.still(viewer, account, Scope::ReadBalance).await.map(|()| blank),
+        }
     }
 
     /// Where the journal ends.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Named, Viewer};
 use crate::domain::account::Purpose;
 use crate::domain::currency::Currency;
+use crate::domain::grant::Scope;
 use crate::domain::journal::{Kind, first_id_at};
 use crate::domain::verdict::Party;
 use crate::error::Error;
@@ -70,7 +71,7 @@ impl Store {
         account: &Named,
         window: Window,
     ) -> Result<(Heading, Vec<Entry>), Error> {
-        let found = self.find(viewer, account).await?;
+        let found = self.find(viewer, account, Scope::ReadEntries).await?;
         if let Some(until) = window.until {
             self.settled(until).await?;
         }
@@ -78,7 +79,7 @@ impl Store {
         let until = window.until.map_or(Uuid::max(), first_id_at);
         let rows = sqlx::query(
             "SELECT e.*, o.id AS other_id, o.purpose AS other_purpose, o.currency AS other_currency, d.reference, \
-             EXISTS (SELECT FROM ledger.party p WHERE p.account = o.no AND p.customer = $7) AS own \
+             ledger.admits(o.no, $7, $9, $10) AS own \
              FROM ( \
              (SELECT id, coalesce(ref, id) AS transfer, -amount AS amount, dr_posted AS balance, dr_version AS version, seq, \
               cr AS other, (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
@@ -91,6 +92,7 @@ impl Store {
               ORDER BY id LIMIT $4)) e \
              JOIN ledger.account o ON o.no = e.other \
              LEFT JOIN ledger.transfer_detail d ON d.transfer = e.transfer \
+             WHERE $9::text IS NULL OR ledger.admits($1, $7, $9, $10) \
              ORDER BY e.id LIMIT $4",
         )
         .bind(found.no)
@@ -101,9 +103,14 @@ impl Store {
         .bind(Kind::Post as i16)
         .bind(viewer.customer())
         .bind(window.after.unwrap_or(Uuid::nil()))
+        .bind(viewer.partner())
+        .bind(Scope::ReadEntries as i16)
         .fetch_all(&self.pool)
         .await
         .map_err(Error::reading)?;
+        if rows.is_empty() {
+            self.still(viewer, account, Scope::ReadEntries).await?;
+        }
         let entries =
             rows.iter().map(|row| entry(row, viewer)).collect::<Result<_, _>>().map_err(Error::reading)?;
         Ok((Heading { purpose: found.purpose, currency: found.currency }, entries))

@@ -5,6 +5,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::{Named, Viewer};
+use crate::domain::grant::Scope;
 use crate::domain::journal::Kind;
 use crate::domain::verdict::{Party, Transfer, TransferState};
 use crate::error::{Error, Resource};
@@ -75,8 +76,7 @@ impl Store {
         let row = sqlx::query(concat!(
             "SELECT ",
             standing_columns!(),
-            ", EXISTS (SELECT FROM ledger.party p WHERE p.account = j.dr AND p.customer = $4) AS payer, \
-             EXISTS (SELECT FROM ledger.party p WHERE p.account = j.cr AND p.customer = $4) AS payee \
+            ", ledger.admits(j.dr, $4, $5, $6) AS payer, ledger.admits(j.cr, $4, $5, $6) AS payee \
              FROM ledger.journal j ",
             standing_joins!(),
             "WHERE j.id = $1 AND j.kind IN ($2, $3)"
@@ -85,6 +85,8 @@ impl Store {
         .bind(Kind::Transfer as i16)
         .bind(Kind::Hold as i16)
         .bind(viewer.customer())
+        .bind(viewer.partner())
+        .bind(Scope::ReadEntries as i16)
         .fetch_optional(&self.pool)
         .await
         .map_err(Error::reading)?;
@@ -108,7 +110,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Transfer>, Error> {
         let accounts = match account {
-            Some(account) => vec![self.find(viewer, account).await?.no],
+            Some(account) => vec![self.find(viewer, account, Scope::ReadEntries).await?.no],
             None => self.own_accounts(viewer).await?,
         };
         let rows = sqlx::query(concat!(
@@ -117,9 +119,10 @@ impl Store {
              (SELECT id FROM ledger.journal WHERE dr = a.no AND kind IN ($4, $5) AND id < $2 ORDER BY id DESC LIMIT $3) \
              UNION ALL \
              (SELECT id FROM ledger.journal WHERE cr = a.no AND kind IN ($4, $5) AND id < $2 ORDER BY id DESC LIMIT $3)) x \
+             WHERE $7::text IS NULL OR ledger.admits(a.no, $6, $7, $8) \
              ORDER BY x.id DESC LIMIT $3) SELECT ",
             standing_columns!(),
-            ", EXISTS (SELECT FROM ledger.party p WHERE p.account = j.dr AND p.customer = $6) AS payer \
+            ", ledger.admits(j.dr, $6, $7, $8) AS payer \
              FROM page JOIN ledger.journal j ON j.id = page.id ",
             standing_joins!(),
             "ORDER BY j.id DESC"
@@ -130,18 +133,28 @@ impl Store {
         .bind(Kind::Transfer as i16)
         .bind(Kind::Hold as i16)
         .bind(viewer.customer())
+        .bind(viewer.partner())
+        .bind(Scope::ReadEntries as i16)
         .fetch_all(&self.pool)
         .await
         .map_err(Error::reading)?;
+        if let (true, Some(account)) = (rows.is_empty(), account) {
+            self.still(viewer, account, Scope::ReadEntries).await?;
+        }
         rows.iter().map(|row| shown(row, viewer)).collect::<Result<_, _>>().map_err(Error::reading)
     }
 
     async fn own_accounts(&self, viewer: &Viewer) -> Result<Vec<i64>, Error> {
-        sqlx::query_scalar("SELECT account FROM ledger.party WHERE customer = $1")
-            .bind(viewer.customer())
-            .fetch_all(&self.pool)
-            .await
-            .map_err(Error::reading)
+        // The page asks again for each of them; here only those are left out that need not be gone through.
+        sqlx::query_scalar(
+            "SELECT account FROM ledger.party WHERE customer = $1 AND ledger.admits(account, $1, $2, $3)",
+        )
+        .bind(viewer.customer())
+        .bind(viewer.partner())
+        .bind(Scope::ReadEntries as i16)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(Error::reading)
     }
 }
 
@@ -160,7 +173,7 @@ fn transfer(row: &PgRow) -> Result<Transfer, sqlx::Error> {
             Kind::Transfer | Kind::Post => TransferState::Posted,
             Kind::Void => TransferState::Voided,
             Kind::Hold => TransferState::Pending,
-            Kind::Open | Kind::Party => return Err(super::super::rows::corrupt("transfer")),
+            Kind::Open | Kind::Party | Kind::Grant => return Err(super::super::rows::corrupt("transfer")),
         },
     };
     Ok(Transfer {

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::domain::account::Account;
 use crate::domain::chain::{Batch, GENESIS};
+use crate::domain::grant::{Grant, Scopes, Terms};
 use crate::domain::journal::{Kind, Row, Side};
 use crate::domain::judge::Judged;
 use crate::domain::request::{BodyHash, Key};
@@ -17,6 +18,7 @@ pub(super) struct Memory {
     accounts: BTreeMap<i64, Account>,
     first: BTreeMap<i64, Account>,
     parties: HashMap<i64, Vec<String>>,
+    grants: BTreeMap<Uuid, Grant>,
     holds: BTreeMap<Uuid, Hold>,
     outcomes: HashMap<Key, (BodyHash, Outcome)>,
     rows: Vec<Row>,
@@ -33,6 +35,7 @@ impl Memory {
             first: accounts.clone(),
             accounts,
             parties,
+            grants: BTreeMap::new(),
             holds: BTreeMap::new(),
             outcomes: HashMap::new(),
             rows: Vec::new(),
@@ -45,6 +48,7 @@ impl Memory {
             view.accounts.add(account.clone());
         }
         view.parties = self.parties.clone();
+        view.grants = self.grants.clone();
         view.holds = self.holds.clone();
         view.outcomes = self.outcomes.clone();
         view
@@ -72,6 +76,9 @@ impl Memory {
         for (account, customer) in &judged.parties {
             self.parties.entry(*account).or_default().push(customer.clone());
         }
+        for grant in &judged.grants {
+            self.grants.insert(grant.terms.consent, grant.clone());
+        }
         for (id, hold) in &judged.holds {
             assert_eq!(self.holds.insert(*id, *hold), None);
         }
@@ -95,6 +102,53 @@ impl Memory {
     /// Lets time pass.
     pub(super) fn tick(&mut self) {
         self.head.now += 1;
+    }
+
+    /// The time of the next batch.
+    pub(super) fn now(&self) -> i64 {
+        self.head.now
+    }
+
+    pub(super) fn grants(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.values()
+    }
+
+    /// The grants as the journal alone says them.
+    fn grants_of_the_journal(&self) -> BTreeMap<Uuid, Grant> {
+        let mut grants: BTreeMap<Uuid, Grant> = BTreeMap::new();
+        for row in &self.rows {
+            let Some(taken) = row.consent else { continue };
+            let amount = row.amount.unwrap_or_default();
+            let before = grants.get(&taken.consent).map_or(0, |grant| grant.used);
+            match row.kind {
+                Kind::Grant => {
+                    let bounds = row.bounds.unwrap();
+                    let terms = Terms {
+                        consent: taken.consent,
+                        partner: row.party.clone().unwrap(),
+                        scopes: Scopes::from_bits(row.flags).unwrap(),
+                        per_transfer_max: bounds.per_transfer_max,
+                        total_max: bounds.total_max,
+                        expires_at: bounds.expires_at,
+                        revision: row.revision.unwrap(),
+                    };
+                    assert_eq!(taken.used, before);
+                    let account = row.credit.unwrap().account;
+                    grants.insert(taken.consent, Grant { account, terms, used: before });
+                }
+                Kind::Transfer | Kind::Hold => assert_eq!(taken.used, before + amount, "{row:?}"),
+                Kind::Void => assert_eq!(taken.used, before - amount, "{row:?}"),
+                Kind::Open | Kind::Party | Kind::Post => panic!("{row:?}"),
+            }
+            let grant = grants.get_mut(&taken.consent).unwrap();
+            grant.used = taken.used;
+            assert!(taken.used >= 0);
+            // A cap may be lowered below what was taken, but nothing is taken beyond it.
+            let takes = matches!(row.kind, Kind::Transfer | Kind::Hold);
+            let cap = grant.terms.total_max;
+            assert!(!takes || cap.is_none_or(|cap| taken.used <= cap.minor_units()), "{row:?}");
+        }
+        grants
     }
 
     /// The promises that hold after every batch: money conserved, versions gapless, each row's balances the consequence of the
@@ -122,6 +176,7 @@ impl Memory {
                 assert!(!judged || floor.is_none_or(|floor| side.posted - side.held >= floor), "{row:?}");
             }
         }
+        assert_eq!(self.grants_of_the_journal(), self.grants);
         for account in self.accounts.values() {
             let side = replayed[&account.no];
             let totals = account.totals;
@@ -140,7 +195,7 @@ fn step(last: Side, row: &Row, sign: i64) -> Side {
     let next = Side { version: last.version + 1, ..last };
     match row.kind {
         Kind::Open => next,
-        Kind::Party => last,
+        Kind::Party | Kind::Grant => last,
         Kind::Transfer => Side { posted: last.posted + sign * amount, ..next },
         Kind::Hold => Side { held: last.held + held, expected: last.expected + expected, ..next },
         Kind::Post => Side {

@@ -1,13 +1,14 @@
 //! The oracle: the contract's rules once more, one command at a time, with unbounded numbers and no thought of speed. It shares
 //! no code with the judge but the types of what goes in and comes out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
 use super::memory::Memory;
-use crate::domain::account::{Account, State};
-use crate::domain::command::{Action, Command, Resolution, Resolve, Transfer};
+use crate::domain::account::{Account, Amount, State};
+use crate::domain::command::{self, Action, Command, Resolution, Resolve, Transfer};
+use crate::domain::grant::{Scope as Act, Terms};
 use crate::domain::request::{BodyHash, Key, Scope};
 use crate::domain::verdict::Refusal;
 
@@ -16,6 +17,9 @@ pub(super) enum Expected {
     Done,
     Refused(Refusal),
     BodyChanged,
+    Exists,
+    Stale,
+    NoAccount,
 }
 
 struct Book {
@@ -37,11 +41,20 @@ struct Waiting {
     creator: Scope,
     transfer: Transfer,
     open: bool,
+    consent: Option<Uuid>,
+}
+
+struct Allowed {
+    account: Uuid,
+    terms: Terms,
+    used: i128,
 }
 
 pub(super) struct Oracle {
     books: HashMap<Uuid, Book>,
     holds: HashMap<Uuid, Waiting>,
+    grants: BTreeMap<Uuid, Allowed>,
+    now: i64,
     keys: HashMap<Key, (BodyHash, Expected)>,
 }
 
@@ -52,11 +65,21 @@ impl Oracle {
         let book = |(account, owners): (Account, Vec<String>)| {
             (account.id, Book { account, owners, debits: 0, credits: 0, debit_holds: 0, credit_holds: 0 })
         };
-        Self { books: accounts.into_iter().map(book).collect(), holds: HashMap::new(), keys: HashMap::new() }
+        Self {
+            books: accounts.into_iter().map(book).collect(),
+            holds: HashMap::new(),
+            grants: BTreeMap::new(),
+            now: 0,
+            keys: HashMap::new(),
+        }
     }
 
-    /// What becomes of the command; `created` is the id that the judge gave to the transfer, should it have made one.
-    pub(super) fn judge(&mut self, command: &Command, created: Option<Uuid>) -> Expected {
+    /// What becomes of the command at `now`; `created` is the id that the judge gave to the transfer, should it have made one.
+    pub(super) fn judge(&mut self, command: &Command, created: Option<Uuid>, now: i64) -> Expected {
+        self.now = now;
+        if let Action::Grant(grant) = &command.action {
+            return self.grant(grant);
+        }
         let (request, _) = command.action.request().unwrap();
         if let Some((body, expected)) = self.keys.get(&request.key) {
             return if *body == request.body { expected.clone() } else { Expected::BodyChanged };
@@ -64,11 +87,44 @@ impl Oracle {
         let result = match &command.action {
             Action::Transfer(_, transfer) => self.transfer(command, transfer, created),
             Action::Resolve(_, resolve) => self.resolve(command, *resolve),
-            Action::Open(_) => unreachable!(),
+            Action::Open(_) | Action::Grant(_) => unreachable!(),
         };
         let expected = result.map_or_else(Expected::Refused, |()| Expected::Done);
         self.keys.insert(request.key.clone(), (request.body.clone(), expected.clone()));
         expected
+    }
+
+    fn grant(&mut self, wanted: &command::Grant) -> Expected {
+        if !self.books.contains_key(&wanted.account) {
+            return Expected::NoAccount;
+        }
+        let terms = wanted.terms.clone();
+        if let Some(known) = self.grants.get_mut(&terms.consent) {
+            if known.account != wanted.account || known.terms.partner != terms.partner {
+                return Expected::Exists;
+            }
+            if known.terms.revision > terms.revision {
+                return Expected::Stale;
+            }
+            if known.terms.revision == terms.revision {
+                return if known.terms == terms { Expected::Done } else { Expected::Exists };
+            }
+            known.terms = terms;
+        } else {
+            self.grants.insert(terms.consent, Allowed { account: wanted.account, terms, used: 0 });
+        }
+        Expected::Done
+    }
+
+    /// The grants by which the partner may debit the account, oldest consent first.
+    fn grants_for(&self, account: Uuid, partner: &str) -> Vec<&Allowed> {
+        let may = |grant: &&Allowed| {
+            grant.account == account
+                && grant.terms.partner == partner
+                && grant.terms.scopes.contains(Act::CreateTransfers)
+                && self.now < grant.terms.expires_at
+        };
+        self.grants.values().filter(may).collect()
     }
 
     fn transfer(
@@ -82,8 +138,23 @@ impl Oracle {
         let owner = from.is_some_and(|from| {
             command.actor.customer.as_ref().is_some_and(|customer| from.owners.contains(customer))
         });
+        let partner = command.actor.partner.as_deref();
+        let grants = partner.map(|partner| self.grants_for(transfer.debit, partner));
+        let exceeded = |grant: &&Allowed| {
+            let over =
+                |cap: Option<Amount>, sum: i128| cap.is_some_and(|cap| i128::from(cap.minor_units()) < sum);
+            if over(grant.terms.per_transfer_max, amount) {
+                Some(Refusal::PerTransferCap)
+            } else {
+                over(grant.terms.total_max, grant.used + amount).then_some(Refusal::TotalCap)
+            }
+        };
+        let fitting =
+            grants.as_ref().and_then(|grants| grants.iter().find(|grant| exceeded(grant).is_none()));
+        let consent = fitting.map(|grant| grant.terms.consent);
+        let cap = grants.as_ref().filter(|_| consent.is_none()).and_then(|grants| exceeded(grants.first()?));
         let refusals = || {
-            if !owner && !command.actor.staff {
+            if !owner && !command.actor.staff || grants.as_ref().is_some_and(Vec::is_empty) {
                 return Some(Refusal::NotPermitted);
             }
             let Some(from) = from else { return Some(Refusal::NoDebitAccount) };
@@ -93,6 +164,7 @@ impl Oracle {
                 (to.account.currency != transfer.currency, Refusal::CreditCurrency),
                 (from.account.state != State::Open, Refusal::DebitNotOpen),
                 (![State::Open, State::DebitFrozen].contains(&to.account.state), Refusal::CreditNotOpen),
+                (cap.is_some(), cap.unwrap_or(Refusal::TotalCap)),
                 (
                     from.account.floor.is_some_and(|floor| from.available() - amount < i128::from(floor)),
                     Refusal::InsufficientFunds,
@@ -110,8 +182,12 @@ impl Oracle {
         *(if transfer.pending { &mut from.debit_holds } else { &mut from.debits }) += amount;
         let to = self.books.get_mut(&transfer.credit).unwrap();
         *(if transfer.pending { &mut to.credit_holds } else { &mut to.credits }) += amount;
+        if let Some(consent) = consent {
+            self.grants.get_mut(&consent).unwrap().used += amount;
+        }
         if transfer.pending {
-            let waiting = Waiting { creator: command.actor.scope, transfer: transfer.clone(), open: true };
+            let (creator, transfer) = (command.actor.scope, transfer.clone());
+            let waiting = Waiting { creator, transfer, open: true, consent };
             self.holds.insert(created.expect("the judge made no transfer"), waiting);
         }
         Ok(())
@@ -124,17 +200,27 @@ impl Oracle {
             return Err(Refusal::NotPermitted);
         }
         let waiting = waiting.ok_or(Refusal::NoTransfer)?;
+        let post = resolve.resolution == Resolution::Post;
+        let grant = waiting.consent.and_then(|consent| self.grants.get_mut(&consent));
+        let standing = grant.as_ref().is_some_and(|grant| {
+            grant.terms.scopes.contains(Act::CreateTransfers) && self.now < grant.terms.expires_at
+        });
+        if post && command.actor.partner.is_some() && !standing {
+            return Err(Refusal::NotPermitted);
+        }
         if !waiting.open {
             return Err(Refusal::NotPending);
         }
         let (debit, credit) = (waiting.transfer.debit, waiting.transfer.credit);
         let amount = i128::from(waiting.transfer.amount.minor_units());
-        let post = resolve.resolution == Resolution::Post;
         // No account of these tests changes its state, and a hold on a closed one was refused.
         if post && creator && self.books[&debit].account.purpose.is_house() {
             return Err(Refusal::FourEyes);
         }
         waiting.open = false;
+        if let Some(grant) = grant.filter(|_| !post) {
+            grant.used -= amount;
+        }
         let from = self.books.get_mut(&debit).unwrap();
         from.debit_holds -= amount;
         from.debits += if post { amount } else { 0 };
@@ -144,8 +230,11 @@ impl Oracle {
         Ok(())
     }
 
-    /// Whether every balance came out the same.
+    /// Whether every balance, and what was taken of every consent, came out the same.
     pub(super) fn compare(&self, memory: &Memory) {
+        let used = memory.grants().map(|grant| (grant.terms.consent, i128::from(grant.used)));
+        let expected = self.grants.iter().map(|(consent, grant)| (*consent, grant.used));
+        assert!(used.eq(expected));
         for account in memory.accounts() {
             let book = &self.books[&account.id];
             let totals = account.totals;
