@@ -174,9 +174,11 @@ async fn begin(session: &mut Session, bytes_max: u64) -> Result<bool, Ended> {
         return Err(too_large(bytes_max).into());
     }
     // RFC 9110 section 10.1.1: the client holds the body back until it is told to go on. HTTP/2 has its windows for that.
-    let waits =
-        headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    if waits && !session.is_http2() {
+    let waits = headers.get(EXPECT).map(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if waits == Some(false) {
+        return Err(Error::InvalidHeader { header: "expect" }.into());
+    }
+    if waits.is_some() && !session.is_http2() {
         session.write_continue_response().await?;
     }
     Ok(true)

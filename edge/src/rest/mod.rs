@@ -123,6 +123,10 @@ impl<'a> Target<'a> {
             let value = headers.get(name).map(HeaderValue::to_str).transpose();
             value.map_err(|_| Error::InvalidHeader { header: label })
         };
+        // Of two keys each means another request.
+        if headers.get_all(IDEMPOTENCY_KEY).iter().nth(1).is_some() {
+            return Err(Error::InvalidHeader { header: "idempotency-key" });
+        }
         let request = RestRequest {
             variables: self.variables,
             query: self.query,
