@@ -120,6 +120,27 @@ impl Pki {
         self.workload_authority.issue(&self.folder, name, &workload(name)?)
     }
 
+    /// Issues the certificate of a workload by another authority than this mesh's first.
+    pub fn issue_workload_by(&self, authority: &Authority, name: &str) -> Result<KeyedCertificate> {
+        authority.issue(&self.folder, name, &workload(name)?)
+    }
+
+    /// Issues anew what the public and the partner listener show.
+    pub fn reissue_public(&self) -> Result<KeyedCertificate> {
+        self.server_authority.issue(&self.folder, "public", &local("localhost")?)
+    }
+
+    /// Another authority for workloads. Nobody trusts it until [`Pki::trust_workloads`] says so.
+    pub fn another_workload_authority(&self, name: &str) -> Result<Authority> {
+        Authority::load(&self.folder, name, "Causeway development workloads")
+    }
+
+    /// Makes these authorities, and no other, the ones whose workloads are believed: the bundle that every process watches.
+    pub fn trust_workloads(&self, authorities: &[&Authority]) -> Result<()> {
+        let bundle: String = authorities.iter().map(|authority| authority.issuer.pem()).collect();
+        state::write_private(&self.workload_authority.certificate, bundle)
+    }
+
     /// Issues any certificate by one of this mesh's authorities into files called `name`.
     pub fn issue(
         &self,

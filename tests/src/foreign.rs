@@ -117,13 +117,17 @@ type Answers = Pin<Box<dyn Stream<Item = Result<EchoResponse, Status>> + Send>>;
 #[tonic::async_trait]
 impl EchoService for Foreign {
     async fn echo(&self, request: Request<EchoRequest>) -> Result<Response<EchoResponse>, Status> {
-        let mut metadata: Vec<_> =
-            request.metadata().clone().into_headers().keys().map(ToString::to_string).collect();
+        let seen = request.metadata().clone().into_headers();
+        let mut metadata: Vec<_> = seen.keys().map(ToString::to_string).collect();
         metadata.sort();
+        let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+            format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))
+        };
+        let headers = seen.iter().map(line).collect();
         let _open = self.opened();
         let EchoRequest { text, payload, delay_ms } = request.into_inner();
         tokio::time::sleep(Duration::from_millis(delay_ms.unsigned_abs().into())).await;
-        Ok(Response::new(EchoResponse { text, payload, number: 0, metadata }))
+        Ok(Response::new(EchoResponse { text, payload, number: 0, metadata, headers }))
     }
 
     type CountStream = Answers;
@@ -163,7 +167,8 @@ impl EchoService for Foreign {
         let answers = request.into_inner().enumerate().map(move |(number, request)| {
             let _ = &open;
             let EchoRequest { text, payload, .. } = request?;
-            Ok(EchoResponse { text, payload, number: i64::try_from(number).unwrap(), metadata: Vec::new() })
+            let number = i64::try_from(number).unwrap();
+            Ok(EchoResponse { text, payload, number, ..Default::default() })
         });
         Ok(Response::new(Box::pin(answers)))
     }

@@ -8,12 +8,15 @@
     reason = "a fixture that fails fails its test"
 )]
 
+pub mod collector;
 pub mod contract;
 pub mod door;
 pub mod foreign;
 pub mod grpc;
+pub mod keys;
 pub mod load;
 pub mod rest;
+pub mod wire;
 pub mod world;
 
 pub use rest::{Answer, Rest};

@@ -11,11 +11,18 @@ pub(super) fn deadline_exceeded() -> Status {
     ServeError::DeadlineExceeded.into_status()
 }
 
+/// The status of a call whose message could not be decoded.
+pub(super) fn malformed_message() -> Status {
+    ServeError::MalformedMessage.into_status()
+}
+
 /// What the layer itself refuses.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ServeError {
     #[error("the deadline has passed")]
     DeadlineExceeded,
+    #[error("a message of the request is not in its encoding")]
+    MalformedMessage,
     #[error("too many calls in flight")]
     TooManyInFlight { max: usize },
 }
@@ -26,6 +33,7 @@ impl Failure for ServeError {
     fn kind(&self) -> Kind {
         match self {
             Self::DeadlineExceeded => Kind::Timeout,
+            Self::MalformedMessage => Kind::Invalid,
             Self::TooManyInFlight { .. } => Kind::Exhausted,
         }
     }
@@ -33,13 +41,14 @@ impl Failure for ServeError {
     fn reason(&self) -> &'static str {
         match self {
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::MalformedMessage => "MALFORMED_MESSAGE",
             Self::TooManyInFlight { .. } => "TOO_MANY_IN_FLIGHT",
         }
     }
 
     fn violations(&self) -> Vec<Violation> {
         match self {
-            Self::DeadlineExceeded => Vec::new(),
+            Self::DeadlineExceeded | Self::MalformedMessage => Vec::new(),
             Self::TooManyInFlight { max } => {
                 vec![Violation::new("in_flight", format!("at most {max} at once"))]
             }
@@ -48,7 +57,7 @@ impl Failure for ServeError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::DeadlineExceeded => None,
+            Self::DeadlineExceeded | Self::MalformedMessage => None,
             // Long enough for a batch of calls to end, short enough that a client still waits for it.
             Self::TooManyInFlight { .. } => Some(Duration::from_millis(200)),
         }

@@ -16,13 +16,14 @@ use tonic::{Code, Status};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::refusal::deadline_exceeded;
+use super::refusal::{deadline_exceeded, malformed_message};
 use crate::deadline::Deadline;
 use crate::drain::Guard;
 use crate::metrics::Red;
 use crate::spans;
 
 const GRPC_STATUS: &str = "grpc-status";
+const GRPC_STATUS_DETAILS: &str = "grpc-status-details-bin";
 
 /// What an RPC holds until its last byte.
 pub(super) struct Held {
@@ -103,6 +104,11 @@ impl ServedBody {
     ) -> Response<Body> {
         // Trailers-only: the status is in the head.
         ended.with(response.headers());
+        // Errors of ours carry details always. One without is tonic's own: it could not decode the request, which it calls a
+        // fault of the server's, telling the client of the types inside.
+        if ended.code == Code::Internal && !response.headers().contains_key(GRPC_STATUS_DETAILS) {
+            return ended.refuse(&malformed_message());
+        }
         response.map(|inner| Body::new(Self { inner, sleep: None, deadline, over: false, ended, held }))
     }
 }

@@ -8,6 +8,12 @@ use pingora::http::RequestHeader;
 
 use crate::error::Error;
 
+/// One behind the verb and one behind the target (RFC 9112 section 3).
+const REQUEST_LINE_SPACES: usize = 2;
+
+/// How a line with a length begins, in any case.
+const LENGTH: &[u8] = b"content-length";
+
 /// Whether a head has one reading.
 ///
 /// # Errors
@@ -32,6 +38,30 @@ pub fn check(head: &RequestHeader) -> Result<(), Error> {
     let digits = |value: &[u8]| !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     if !plain(headers, digits, CONTENT_LENGTH) {
         return refused("content-length");
+    }
+    Ok(())
+}
+
+/// Whether the text of a head of HTTP/1 has one reading. What Pingora makes of it no longer shows: which bytes ended a line, how
+/// many spaces parted the request line, and whether a length stood beside chunks.
+///
+/// # Errors
+/// When it has several.
+pub fn check_text(text: &[u8], headers: &HeaderMap) -> Result<(), Error> {
+    // RFC 9112 section 2.2 lets a server take a bare LF for the end of a line, and another take it for a part of it. Whoever
+    // sends one is no client of ours. Without a branch, for every request pays for it.
+    let bare = |pair: &[u8]| pair[1] == b'\n' && pair[0] != b'\r';
+    let bare = text.windows(2).fold(text.starts_with(b"\n"), |found, pair| found | bare(pair));
+    // Empty lines before the request are allowed; each is its carriage return alone.
+    let line = text.split(|byte| *byte == b'\n').find(|line| line.len() > 1).unwrap_or_default();
+    let spaces = line.iter().filter(|byte| **byte == b' ').count();
+    if bare || spaces != REQUEST_LINE_SPACES || line.contains(&b'\t') {
+        return Err(Error::MalformedRequest);
+    }
+    // Section 6.1: both lengths at once are a smuggling attempt or a mistake; which of them counts is not for the edge to choose.
+    let length = |line: &[u8]| line.get(..LENGTH.len()).is_some_and(|name| name.eq_ignore_ascii_case(LENGTH));
+    if headers.contains_key(TRANSFER_ENCODING) && text.split(|byte| *byte == b'\n').any(length) {
+        return Err(Error::InvalidHeader { header: "content-length" });
     }
     Ok(())
 }
@@ -69,6 +99,33 @@ mod tests {
         let mut absolute = head(b"/v1/a", Version::HTTP_2, &[("host", "A.example")]);
         absolute.set_uri("https://a.example/v1/a".parse().unwrap());
         assert!(check(&absolute).is_ok());
+    }
+
+    #[test]
+    fn a_text_with_one_reading_is_let_in() {
+        let chunked = HeaderMap::from_iter([(TRANSFER_ENCODING, http::HeaderValue::from_static("chunked"))]);
+        for text in ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "\r\nGET / HTTP/1.1\r\nhost: a b  c\r\n\r\n"] {
+            assert!(check_text(text.as_bytes(), &chunked).is_ok(), "{text:?}");
+        }
+        let length = "GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n";
+        assert!(check_text(length.as_bytes(), &HeaderMap::new()).is_ok());
+        assert!(check_text(length.as_bytes(), &chunked).is_err());
+    }
+
+    #[test]
+    fn a_text_with_two_readings_is_refused() {
+        for text in [
+            "GET / HTTP/1.1\nhost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\n\n",
+            "\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET /  HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET  / HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET\t/ HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET / HTTP/1.1 \r\nhost: a\r\n\r\n",
+        ] {
+            assert!(check_text(text.as_bytes(), &HeaderMap::new()).is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::time::Duration;
 use chassis::drain::{Drain, Guard};
 use chassis::error::Failure as _;
 use chassis::spans::Spans;
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb};
 use pingora::protocols::http::ServerSession as Session;
 use tokio::time::timeout;
@@ -159,11 +159,22 @@ impl Gateway {
         let header = session.req_header();
         context.record.extras = Extras::new(self.listener, snapshot, &header.headers);
         limits::check_header(header.raw_path().len(), &header.headers, &snapshot.limits)?;
-        if let Err(error) = framing::check(header) {
+        let mut framed = framing::check(header);
+        if let (Ok(()), Session::H1(http1)) = (&framed, &*session) {
+            framed = framing::check_text(&http1.get_headers_raw_bytes(), &header.headers);
+        }
+        if let Err(error) = framed {
             session.set_keepalive(None);
             return Err(error.into());
         }
-        if header.method == Verb::CONNECT {
+        // Where one chunk ends is read in more ways than one (an empty size, a line feed in an extension), and Pingora's is not
+        // ours to change. So nothing is ever read behind chunks: what another server takes for more of them is nobody's request.
+        let (chunked, tunnel) =
+            (header.headers.contains_key(TRANSFER_ENCODING), header.method == Verb::CONNECT);
+        if chunked {
+            session.set_keepalive(None);
+        }
+        if tunnel {
             // The edge is nobody's tunnel, and whoever asked for one may send through it what is no request.
             session.set_keepalive(None);
             return Err(Error::MethodNotAllowed { allow: String::new() }.into());

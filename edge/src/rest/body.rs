@@ -173,6 +173,11 @@ async fn begin(session: &mut Session, bytes_max: u64) -> Result<bool, Ended> {
     if announced.is_some_and(|bytes| bytes > bytes_max) {
         return Err(too_large(bytes_max).into());
     }
+    // RFC 9110 section 10.1.1 knows one expectation, and what is not known cannot be met.
+    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if headers.get(EXPECT).is_some_and(|value| !known(value)) {
+        return Err(Error::InvalidHeader { header: "expect" }.into());
+    }
     ask_for_body(session).await?;
     Ok(true)
 }

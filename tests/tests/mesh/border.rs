@@ -14,7 +14,7 @@ use proto::ledger::v1::ledger_service_client::LedgerServiceClient;
 use tonic::Code;
 
 crate::tests![
-    a_service_talks_to_nobody_but_the_edge,
+    e3_a_service_talks_to_nobody_but_the_edge,
     the_mesh_listener_wants_a_workload,
     a_service_calls_what_its_policy_opens_and_no_more,
     the_partner_listener_wants_a_partner,
@@ -22,7 +22,7 @@ crate::tests![
     probes_and_metrics_answer_on_the_admin_port,
 ];
 
-async fn a_service_talks_to_nobody_but_the_edge(world: Arc<World>) {
+async fn e3_a_service_talks_to_nobody_but_the_edge(world: Arc<World>) {
     let pki = world.mesh.pki();
     let authority = &pki.workload_authority.certificate;
     let ask = async |certificate: Option<&KeyedCertificate>| {

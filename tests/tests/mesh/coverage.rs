@@ -21,7 +21,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 use victim::{Victim, victim};
 
-crate::tests![everyone_without_a_right_is_refused, the_right_ones_are_let_in];
+crate::tests![e5_everyone_without_a_right_is_refused, the_right_ones_are_let_in];
 
 /// Somebody without a right to an RPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,7 +256,7 @@ async fn deviations(
     found
 }
 
-async fn everyone_without_a_right_is_refused(world: Arc<World>) {
+async fn e5_everyone_without_a_right_is_refused(world: Arc<World>) {
     let rpcs = rpcs();
     let victim = victim(&world).await;
     let doors = Doors::new(&world, &victim, &rpcs);

@@ -16,16 +16,25 @@ mod golden;
 mod ledger;
 mod refusals;
 mod secrecy;
+mod security;
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use e2e::World;
+use e2e::collector::Collector;
+use e2e::keys::Keys;
 use futures::future::LocalBoxFuture;
 use libtest_mimic::{Arguments, Trial};
 
 /// A test: a sentence, and what proves it.
 pub type Test = (&'static str, fn(Arc<World>) -> LocalBoxFuture<'static, ()>);
+
+/// What the mesh says of its own work.
+pub static COLLECTOR: LazyLock<Collector> = LazyLock::new(Collector::default);
+
+/// An issuer whose keys come and go.
+pub static KEYS: LazyLock<Keys> = LazyLock::new(Keys::default);
 
 /// Names an async function of this module as a test.
 #[macro_export]
@@ -52,8 +61,26 @@ fn main() -> ExitCode {
         golden::TESTS,
         ledger::TESTS,
         refusals::TESTS,
+        security::bodies::TESTS,
+        security::framing::TESTS,
+        security::frames::TESTS,
+        security::injection::TESTS,
+        security::metadata::TESTS,
+        security::money::TESTS,
+        security::objects::TESTS,
+        security::paths::TESTS,
+        security::slow::TESTS,
+        security::tls::TESTS,
     ];
-    let hurting = [drains::TESTS, faults::TESTS, secrecy::TESTS];
+    let hurting = [
+        security::flood::TESTS,
+        security::starved::TESTS,
+        security::rotation::TESTS,
+        drains::TESTS,
+        faults::TESTS,
+        security::telling::TESTS,
+        secrecy::TESTS,
+    ];
     if arguments.list {
         let nothing = |(name, _): &Test| Trial::test(*name, || Ok(()));
         let all = peaceful.iter().chain(&hurting).copied().flatten().map(nothing).collect();
@@ -84,10 +111,19 @@ fn main() -> ExitCode {
     if first.has_failed() || second.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// The mesh, with the foreign service behind its edge.
+/// The mesh, with the foreign service behind its edge and a collector of all its traces.
 async fn start() -> anyhow::Result<World> {
     let folder = tempfile::tempdir()?.keep();
     let port = foreign::SERVICE.start().await;
-    let toml = e2e::foreign::edge_toml(&folder, port);
-    World::start(|setup| setup.configure(dev::Part::Edge, &toml)).await
+    let traces =
+        format!("[telemetry]\notlp_endpoint = \"{}\"\nsample_ratio = 1.0\n", COLLECTOR.start().await);
+    let edge =
+        [&traces, &e2e::foreign::edge_toml(&folder, port), &KEYS.edge_toml()].map(String::as_str).concat();
+    World::start(|mut setup| {
+        for part in dev::Part::WORKLOADS {
+            setup = setup.configure(part, if part == dev::Part::Edge { &edge } else { &traces })?;
+        }
+        Ok(setup)
+    })
+    .await
 }

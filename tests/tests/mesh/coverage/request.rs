@@ -1,4 +1,5 @@
-//! A plausible request for any RPC, filled in by the names of its fields, about somebody's objects.
+//! A plausible request for any RPC, filled in by the names of its fields where they mean somebody's objects, and by their types
+//! where they do not.
 
 use std::time::{Duration, SystemTime};
 
@@ -50,14 +51,22 @@ fn value(field: &FieldDescriptor, victim: &Victim) -> Value {
         ("value" | "data", Kind::Bytes) => Value::Bytes("coverage".into()),
         ("start_time", _) => ago(3600),
         ("end_time", _) => ago(1),
-        ("time_to_live", Kind::Message(descriptor)) => {
-            let mut message = DynamicMessage::new(descriptor);
-            message.set_field_by_name("seconds", Value::I64(1));
-            Value::Message(message)
-        }
         // The last value rather than the first, which says that nothing was chosen.
         (_, Kind::Enum(kind)) => Value::EnumNumber(kind.values().last().unwrap().number()),
-        ("amount" | "content", Kind::Message(descriptor)) => Value::Message(plausible(&descriptor, victim)),
+        (_, Kind::Message(descriptor)) => match descriptor.full_name() {
+            "google.protobuf.Timestamp" => ago(1),
+            // A second.
+            "google.protobuf.Duration" => {
+                let mut message = DynamicMessage::new(descriptor);
+                message.set_field_by_name("seconds", Value::I64(1));
+                Value::Message(message)
+            }
+            _ => Value::Message(plausible(&descriptor, victim)),
+        },
+        (_, Kind::String) => text("coverage"),
+        (_, Kind::Int64) => Value::I64(1),
+        (_, Kind::Int32) => Value::I32(1),
+        (_, Kind::Bool) => Value::Bool(false),
         _ => panic!(
             "no plausible value for {}: give it one in {}, or name it in LEFT_OUT there",
             field.full_name(),
