@@ -68,8 +68,10 @@ pub enum Error {
     PrincipalNotAdmitted { principal: &'static str },
     #[error("the call crossed the edge too often")]
     HopsExceeded { hops_max: u32 },
-    #[error("too many requests are in flight")]
+    #[error("too many requests of the caller are in flight")]
     TooManyInFlight { listener: &'static str },
+    #[error("the gateway has more to do than it can")]
+    Overloaded { listener: &'static str },
     #[error("the service is not available")]
     UpstreamUnavailable {
         #[source]
@@ -129,7 +131,9 @@ impl Failure for Error {
             Self::ScopeMissing { any_of } => vec![("any_scope", any_of.join(" "))],
             Self::PrincipalNotAdmitted { principal } => vec![("principal", (*principal).to_owned())],
             Self::HopsExceeded { hops_max } => vec![("hops_max", hops_max.to_string())],
-            Self::TooManyInFlight { listener } => vec![("limit", format!("in_flight:{listener}"))],
+            Self::TooManyInFlight { listener } | Self::Overloaded { listener } => {
+                vec![("limit", format!("in_flight:{listener}"))]
+            }
             Self::UpstreamBusy { limit, .. } => vec![("limit", (*limit).to_owned())],
             Self::UpstreamStatus { status } => vec![("http_status", status.to_string())],
             Self::UnknownPath
@@ -161,7 +165,7 @@ impl Failure for Error {
             return violations.clone();
         }
         if let Self::TooManyInFlight { listener } = self {
-            return vec![Violation::new(format!("in_flight:{listener}"), "the listener is at its bound")];
+            return vec![Violation::new(format!("in_flight:{listener}"), "the caller is at its bound")];
         }
         Vec::new()
     }
@@ -171,6 +175,7 @@ impl Failure for Error {
         let passes = matches!(
             self,
             Self::TooManyInFlight { .. }
+                | Self::Overloaded { .. }
                 | Self::UpstreamUnavailable { .. }
                 | Self::UpstreamBusy { .. }
                 | Self::KeysUnavailable
@@ -238,6 +243,7 @@ impl Error {
             Self::PrincipalNotAdmitted { .. } => Row::of(Kind::Forbidden, "PRINCIPAL_NOT_ADMITTED"),
             Self::HopsExceeded { .. } => Row::of(Kind::Precondition, "HOPS_EXCEEDED"),
             Self::TooManyInFlight { .. } => Row::of(Kind::Exhausted, "TOO_MANY_IN_FLIGHT"),
+            Self::Overloaded { .. } => Row::of(Kind::Unavailable, "OVERLOADED"),
             Self::UpstreamUnavailable { .. } => Row::of(Kind::Unavailable, "UPSTREAM_UNAVAILABLE"),
             Self::UpstreamBusy { .. } => Row::of(Kind::Unavailable, "UPSTREAM_BUSY"),
             Self::UpstreamReset { code, .. } => {

@@ -4,6 +4,7 @@
 
 mod bounds;
 mod listener;
+mod overload;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bounds::{AccessLog, Drain, Limits};
 pub use listener::{Listeners, Mesh, Partner, Public};
+pub use overload::Overload;
 
 use crate::contract::{DescriptorSet, MethodOverride, ServiceOverride};
 use crate::upstream::UpstreamConfig;
@@ -32,6 +34,9 @@ pub struct Config {
     /// Sizes and times.
     #[serde(default)]
     pub limits: Limits,
+    /// When less is admitted.
+    #[serde(default)]
+    pub overload: Overload,
     /// The end of the process.
     #[serde(default)]
     pub drain: Drain,

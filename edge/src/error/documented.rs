@@ -40,6 +40,7 @@ fn all() -> Vec<Error> {
         Error::PrincipalNotAdmitted { principal: "subject" },
         Error::HopsExceeded { hops_max: 4 },
         Error::TooManyInFlight { listener: "public" },
+        Error::Overloaded { listener: "public" },
         Error::UpstreamUnavailable { source: source() },
         Error::UpstreamBusy { limit: "upstream_in_flight", source: source() },
         Error::UpstreamReset { code: Code::Aborted, source: source() },
@@ -83,6 +84,7 @@ const fn varies(error: &Error) -> bool {
         | Error::PrincipalNotAdmitted { .. }
         | Error::HopsExceeded { .. }
         | Error::TooManyInFlight { .. }
+        | Error::Overloaded { .. }
         | Error::UpstreamUnavailable { .. }
         | Error::UpstreamBusy { .. }
         | Error::DeadlineExceeded

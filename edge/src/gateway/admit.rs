@@ -44,6 +44,9 @@ impl Gateway {
         let authenticated = self.authenticate(context.connection.as_deref(), headers, now).await?;
         record.caller = Some(Arc::clone(&authenticated.caller));
         authz::admit(&method.policy, self.listener, &authenticated.caller)?;
+        if let (true, Some(seat)) = (method.client_streaming || method.server_streaming, &mut context.seat) {
+            seat.lasts();
+        }
         context.share = self.shares.take(&authenticated.caller)?;
         let received = received?;
         let budget =
