@@ -69,10 +69,12 @@ pub enum Error {
     PrincipalNotAdmitted { principal: &'static str },
     #[error("the call crossed the edge too often")]
     HopsExceeded { hops_max: u32 },
-    #[error("too many requests are in flight")]
+    #[error("too many requests of the caller are in flight")]
     TooManyInFlight { listener: &'static str },
     #[error("too many requests of the class {} in too short a time", refusal.class)]
     RateLimited { refusal: rate::Refusal },
+    #[error("the gateway has more to do than it can")]
+    Overloaded { listener: &'static str },
     #[error("the service is not available")]
     UpstreamUnavailable {
         #[source]
@@ -132,7 +134,9 @@ impl Failure for Error {
             Self::ScopeMissing { any_of } => vec![("any_scope", any_of.join(" "))],
             Self::PrincipalNotAdmitted { principal } => vec![("principal", (*principal).to_owned())],
             Self::HopsExceeded { hops_max } => vec![("hops_max", hops_max.to_string())],
-            Self::TooManyInFlight { listener } => vec![("limit", format!("in_flight:{listener}"))],
+            Self::TooManyInFlight { listener } | Self::Overloaded { listener } => {
+                vec![("limit", format!("in_flight:{listener}"))]
+            }
             Self::UpstreamBusy { limit, .. } => vec![("limit", (*limit).to_owned())],
             Self::RateLimited { refusal } => {
                 vec![("limit", quota_name(refusal)), ("scope", refusal.scope.to_owned())]
@@ -167,7 +171,7 @@ impl Failure for Error {
             return violations.clone();
         }
         if let Self::TooManyInFlight { listener } = self {
-            return vec![Violation::new(format!("in_flight:{listener}"), "the listener is at its bound")];
+            return vec![Violation::new(format!("in_flight:{listener}"), "the caller is at its bound")];
         }
         if let Self::RateLimited { refusal } = self {
             let what = match refusal.scope {
@@ -187,6 +191,7 @@ impl Failure for Error {
         let passes = matches!(
             self,
             Self::TooManyInFlight { .. }
+                | Self::Overloaded { .. }
                 | Self::UpstreamUnavailable { .. }
                 | Self::UpstreamBusy { .. }
                 | Self::KeysUnavailable
@@ -262,6 +267,7 @@ impl Error {
             Self::HopsExceeded { .. } => Row::of(Kind::Precondition, "HOPS_EXCEEDED"),
             Self::TooManyInFlight { .. } => Row::of(Kind::Exhausted, "TOO_MANY_IN_FLIGHT"),
             Self::RateLimited { .. } => Row::of(Kind::Exhausted, "RATE_LIMITED"),
+            Self::Overloaded { .. } => Row::of(Kind::Unavailable, "OVERLOADED"),
             Self::UpstreamUnavailable { .. } => Row::of(Kind::Unavailable, "UPSTREAM_UNAVAILABLE"),
             Self::UpstreamBusy { .. } => Row::of(Kind::Unavailable, "UPSTREAM_BUSY"),
             Self::UpstreamReset { code, .. } => {

@@ -25,7 +25,7 @@ use crate::admin::Pages;
 use crate::audit::Audit;
 use crate::check;
 use crate::config::{Config, Listeners, TransactionTokens};
-use crate::gateway::{Budget, Gateway, Shared, Shares};
+use crate::gateway::{Gateway, Shared, Shares, Shedding};
 use crate::listener::{Admission, Front, LINGER};
 use crate::metrics::Metrics;
 use crate::policy::Listener;
@@ -145,10 +145,11 @@ impl Edge {
         });
         let (stop, stopped) = watch::channel(false);
         let mut fronts = Vec::new();
+        let mut shedding = Shedding::new(config.overload, &process.metrics);
         for door in doors(config, &identity, &process.drain)? {
             let socket = accept::bind(door.listen).await?;
             let listener = door.admission.listener;
-            let budget = Budget::new(listener.as_str(), door.in_flight_max);
+            let budget = shedding.budget(listener, door.in_flight_max);
             let shares = Shares::new(listener.as_str(), door.in_flight_each_max);
             let gateway = Gateway::new(Arc::clone(&shared), listener, budget, shares);
             let drain = process.drain.clone();
@@ -156,6 +157,7 @@ impl Edge {
                 Front::new(door.admission, gateway, &config.limits, stopped.clone(), drain, &shared.metrics);
             fronts.push((front, socket));
         }
+        shedding.start(&process.drain);
         Ok(Self { process, admin, fronts, reloader, stop, log, drain: config.drain.clone() })
     }
 

@@ -5,6 +5,7 @@
 mod bounds;
 mod fixed;
 mod listener;
+mod overload;
 mod reload;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bounds::{AccessLog, Drain, Limits};
 pub use listener::{Listeners, Mesh, Partner, Public};
+pub use overload::Overload;
 pub use reload::Reload;
 
 use crate::contract::{DescriptorSet, MethodOverride, ServiceOverride};
@@ -35,6 +37,9 @@ pub struct Config {
     /// Sizes and times.
     #[serde(default)]
     pub limits: Limits,
+    /// When less is admitted.
+    #[serde(default)]
+    pub overload: Overload,
     /// The end of the process.
     #[serde(default)]
     pub drain: Drain,

@@ -50,6 +50,7 @@ fn all() -> Vec<Error> {
                 retry_after: Duration::from_secs(1),
             },
         },
+        Error::Overloaded { listener: "public" },
         Error::UpstreamUnavailable { source: source() },
         Error::UpstreamBusy { limit: "upstream_in_flight", source: source() },
         Error::UpstreamReset { code: Code::Aborted, source: source() },
@@ -94,6 +95,7 @@ const fn varies(error: &Error) -> bool {
         | Error::HopsExceeded { .. }
         | Error::TooManyInFlight { .. }
         | Error::RateLimited { .. }
+        | Error::Overloaded { .. }
         | Error::UpstreamUnavailable { .. }
         | Error::UpstreamBusy { .. }
         | Error::DeadlineExceeded

@@ -46,6 +46,9 @@ impl Gateway {
         let authenticated = self.identify(snapshot, method.policy.rate_class, session, context, now).await?;
         let record = &mut context.record;
         authz::admit(&method.policy, self.listener, &authenticated.caller)?;
+        if let (true, Some(seat)) = (method.client_streaming || method.server_streaming, &mut context.seat) {
+            seat.lasts();
+        }
         context.share = self.shares.take(&authenticated.caller)?;
         let received = received?;
         let budget =

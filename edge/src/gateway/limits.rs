@@ -16,23 +16,32 @@ use crate::error::Error;
 /// What HTTP/2 counts for a field besides its text (RFC 9113 section 6.5.2). Counting it for HTTP/1 too makes one bound of both.
 const FIELD_OVERHEAD_BYTES: usize = 32;
 
-/// How many requests a listener serves at once. Each listener has its own, so that a flood at the door leaves the mesh alone.
+/// How many requests a listener serves at once. Each listener has its own, so that a flood at the door leaves the mesh alone. The
+/// limit moves between its bounds as `overload` says; every request reads it, so all is atomic and nothing is locked.
 #[derive(Debug)]
 pub struct Budget {
     listener: &'static str,
+    min: usize,
     max: usize,
+    limit: AtomicUsize,
     now: AtomicUsize,
+    /// Of those now, the streams that only last.
+    lasting: AtomicUsize,
 }
 
 /// The room one request takes.
 #[derive(Debug)]
-pub struct Seat(Arc<Budget>);
+pub struct Seat {
+    budget: Arc<Budget>,
+    lasts: bool,
+}
 
 impl Budget {
-    /// Room for `max` requests at once.
+    /// Room for `max` requests at once, and for `min` however overloaded the edge is.
     #[must_use]
-    pub fn new(listener: &'static str, max: usize) -> Arc<Self> {
-        Arc::new(Self { listener, max, now: AtomicUsize::new(0) })
+    pub fn new(listener: &'static str, min: usize, max: usize) -> Arc<Self> {
+        let (limit, now, lasting) = (AtomicUsize::new(max), AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { listener, min: min.min(max), max, limit, now, lasting })
     }
 
     /// Takes a seat.
@@ -41,17 +50,63 @@ impl Budget {
     /// When none is left.
     pub fn take(self: &Arc<Self>) -> Result<Seat, Error> {
         // Counted before it is compared: two requests that race for the last seat may both be refused, never both admitted.
-        if self.now.fetch_add(1, Relaxed) >= self.max {
+        let now = self.now.fetch_add(1, Relaxed);
+        if now >= self.max || now.saturating_sub(self.lasting.load(Relaxed)) >= self.limit.load(Relaxed) {
             self.now.fetch_sub(1, Relaxed);
-            return Err(Error::TooManyInFlight { listener: self.listener });
+            return Err(Error::Overloaded { listener: self.listener });
         }
-        Ok(Seat(Arc::clone(self)))
+        Ok(Seat { budget: Arc::clone(self), lasts: false })
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub const fn listener(&self) -> &'static str {
+        self.listener
+    }
+
+    /// How many requests are admitted at once, streams that only last aside.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit.load(Relaxed)
+    }
+
+    /// Whether the limit can come down no further.
+    #[must_use]
+    pub fn is_least(&self) -> bool {
+        self.limit() <= self.min
+    }
+
+    /// Admits a tenth less than there is now. From one place only, as [`Budget::raise`].
+    pub fn cut(&self) {
+        let busy = self.now.load(Relaxed).saturating_sub(self.lasting.load(Relaxed));
+        let limit = self.limit().min(busy);
+        self.limit.store((limit - limit / 10).max(self.min), Relaxed);
+    }
+
+    /// Admits a little more.
+    pub fn raise(&self) {
+        let limit = self.limit();
+        self.limit.store((limit + limit / 16 + 1).min(self.max), Relaxed);
+    }
+}
+
+impl Seat {
+    /// The request is a stream, which may be open for hours and costs next to nothing meanwhile: it counts against what the
+    /// listener holds, not against what the edge can do at once.
+    pub fn lasts(&mut self) {
+        if !std::mem::replace(&mut self.lasts, true) {
+            self.budget.lasting.fetch_add(1, Relaxed);
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.now.fetch_sub(1, Relaxed);
+        // In this order a stream that ends counts as busy for a moment, and no seat is ever counted below nothing.
+        if self.lasts {
+            self.budget.lasting.fetch_sub(1, Relaxed);
+        }
+        self.budget.now.fetch_sub(1, Relaxed);
     }
 }
 
@@ -138,10 +193,10 @@ mod tests {
 
     #[test]
     fn a_seat_comes_back_when_the_request_ends() {
-        let budget = Budget::new("public", 2);
+        let budget = Budget::new("public", 1, 2);
         let first = budget.take().unwrap();
         let _second = budget.take().unwrap();
-        assert!(matches!(budget.take(), Err(Error::TooManyInFlight { listener: "public" })));
+        assert!(matches!(budget.take(), Err(Error::Overloaded { listener: "public" })));
         drop(first);
         assert!(budget.take().is_ok());
     }

@@ -9,6 +9,7 @@ mod framing;
 mod grpc;
 mod limits;
 mod options;
+mod overload;
 mod reflection;
 mod refuse;
 
@@ -24,6 +25,7 @@ use pingora::protocols::http::ServerSession as Session;
 use tokio::time::timeout;
 
 pub use limits::{Budget, Shares};
+pub use overload::Shedding;
 
 use crate::access_log::AccessLog;
 use crate::audit::Audit;

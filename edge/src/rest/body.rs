@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use chassis::error::Violation;
-use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
+use http::{HeaderMap, HeaderValue};
 use pingora::protocols::http::ServerSession as Session;
 use pingora::{Error as PingoraError, ErrorType};
 use tokio::time::timeout;
