@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use chassis::call::{Caller, Principal};
 use chassis::deadline;
@@ -80,13 +81,28 @@ impl Providers {
             audit: find(&config.audit)?,
         })
     }
+
+    /// Goes on by the upstreams of a configuration that has taken over; `config` names the same ones as before. What has been
+    /// asked of the old ones is answered by them.
+    pub fn follow(&self, config: &Config, upstreams: &Upstreams) {
+        let Self { rate_limit, revocation, audit } = self;
+        for (provider, name) in
+            [(rate_limit, &config.rate_limit), (revocation, &config.revocation), (audit, &config.audit)]
+        {
+            let upstream = name.as_ref().and_then(|name| upstreams.get(name));
+            if let (Some(provider), Some(upstream)) = (provider, upstream) {
+                provider.upstream.store(Arc::clone(upstream));
+            }
+        }
+    }
 }
 
 /// Calls an upstream as the edge itself. Any generated client takes it; `tonic::Request::set_timeout` sets the budget of a call,
 /// which bounds it up to the end of its answer.
 #[derive(Clone, Debug)]
 pub struct Provider {
-    upstream: Arc<Upstream>,
+    /// Shared by its clones: all of them follow when the configuration is replaced.
+    upstream: Arc<ArcSwap<Upstream>>,
     class: StreamClass,
     stamp: HeaderValue,
 }
@@ -100,7 +116,7 @@ impl Provider {
         let caller = Caller { principal: Principal::Service, service: Some(EDGE.to_owned()) };
         let stamp =
             caller.to_header().ok_or_else(|| anyhow::anyhow!("the edge's caller cannot be written"))?;
-        Ok(Self { upstream, class: StreamClass::Unary, stamp })
+        Ok(Self { upstream: Arc::new(ArcSwap::new(upstream)), class: StreamClass::Unary, stamp })
     }
 
     /// The same for streams: they do not share connections with calls that somebody waits for, and have no budget but the one
@@ -139,7 +155,8 @@ impl Provider {
             // These requests are small, and the edge's own: they are written whole.
             let body =
                 body.collect().await.map_err(|_| Error::Internal { problem: "a request broke off" })?;
-            let mut stream = self.upstream.open(self.class, &path, parts.headers, false).await?;
+            let upstream = self.upstream.load_full();
+            let mut stream = upstream.open(self.class, &path, parts.headers, false).await?;
             stream.write_request_body(body.to_bytes(), true).await?;
             let header = stream.read_response_header().await?;
             Ok::<_, Error>((header, stream))

@@ -21,6 +21,7 @@ use crate::config::{Config, Limits};
 use crate::contract::{Contract, Method, Overrides};
 use crate::files::{self, Digest};
 use crate::headers::Pass;
+use crate::provider::Providers;
 use crate::upstream::Upstreams;
 
 /// How long a reload waits for the first addresses of new upstreams. A name server that is slower than this would make every call
@@ -146,6 +147,8 @@ pub struct Snapshot {
     pub authenticator: Authenticator,
     /// Where calls go.
     pub upstreams: Upstreams,
+    /// What the edge itself asks for. The same for the life of the process, by the upstreams of the snapshot in force.
+    pub providers: Providers,
     /// From 1; rises with every reload.
     pub generation: u64,
     /// Since when it has been in force.
@@ -169,10 +172,12 @@ impl Snapshot {
     pub async fn start(plan: Plan, config: &Config, ground: &Ground) -> anyhow::Result<Self> {
         let Ground { identity, drain, metrics, .. } = ground;
         let authenticator = Authenticator::start(&config.authn, identity.trust_domain(), drain, metrics);
+        let upstreams = Upstreams::start(&config.upstream, Some(identity), drain, metrics)?;
         Ok(Self {
             plan,
             authenticator: authenticator.await.context("[authn]")?,
-            upstreams: Upstreams::start(&config.upstream, Some(identity), drain, metrics)?,
+            providers: Providers::new(&config.providers, &upstreams).context("[providers]")?,
+            upstreams,
             generation: 1,
             since: SystemTime::now(),
             _alive: ground.count(),
@@ -189,11 +194,14 @@ impl Snapshot {
         let upstreams = self.upstreams.renewed(&config.upstream, Some(identity), drain)?;
         upstreams.resolved(RESOLVED_WITHIN).await;
         let (generation, since) = (self.generation + 1, SystemTime::now());
-        Ok(Self { plan, authenticator, upstreams, generation, since, _alive: ground.count() })
+        let providers = self.providers.clone();
+        Ok(Self { plan, authenticator, upstreams, providers, generation, since, _alive: ground.count() })
     }
 
-    /// Has taken the place of `old`: the numbers of what is configured no more are forgotten.
-    pub fn forget(&self, old: &Self) {
+    /// Has taken the place of `old`: the edge's own questions go where `config` says, and the numbers of what is configured no
+    /// more are forgotten.
+    pub fn took_over(&self, old: &Self, config: &Config) {
+        self.providers.follow(&config.providers, &self.upstreams);
         self.authenticator.forget(&old.authenticator);
         self.upstreams.forget(&old.upstreams);
     }
