@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use chassis::call::{Caller, Principal};
 use chassis::deadline;
@@ -26,7 +27,6 @@ use tower::Service;
 use crate::authn::Authenticated;
 use crate::error::Error;
 use crate::headers::{GRPC_TIMEOUT, HOPS, TRACEPARENT, TRANSACTION_ID, TXN_TOKEN};
-use crate::snapshot::Current;
 use crate::upstream::{StreamClass, Terms, Upstream, UpstreamStream, Upstreams};
 
 /// The edge's own workload, as services hear of it.
@@ -81,13 +81,28 @@ impl Providers {
             audit: find(&config.audit),
         }
     }
+
+    /// Goes on by the upstreams of a configuration that has taken over; `config` names the same ones as before. What has been
+    /// asked of the old ones is answered by them.
+    pub fn follow(&self, config: &Config, upstreams: &Upstreams) {
+        let Self { rate_limit, revocation, audit } = self;
+        for (provider, name) in
+            [(rate_limit, &config.rate_limit), (revocation, &config.revocation), (audit, &config.audit)]
+        {
+            let upstream = name.as_ref().and_then(|name| upstreams.get(name));
+            if let (Some(provider), Some(upstream)) = (provider, upstream) {
+                provider.upstream.store(Arc::clone(upstream));
+            }
+        }
+    }
 }
 
 /// Calls an upstream as the edge itself. Any generated client takes it; `tonic::Request::set_timeout` sets the budget of a call,
 /// which bounds it up to the end of its answer.
 #[derive(Clone, Debug)]
 pub struct Provider {
-    upstream: Arc<Upstream>,
+    /// Shared by its clones: all of them follow when the configuration is replaced.
+    upstream: Arc<ArcSwap<Upstream>>,
     class: StreamClass,
     edge: Authenticated,
 }
@@ -98,7 +113,7 @@ impl Provider {
     pub fn new(upstream: Arc<Upstream>, signer: &Signer) -> Self {
         let caller = Caller { principal: Principal::Service, service: Some(EDGE.to_owned()) };
         let edge = Authenticated::new(signer, Arc::new(caller), None);
-        Self { upstream, class: StreamClass::Unary, edge }
+        Self { upstream: Arc::new(ArcSwap::new(upstream)), class: StreamClass::Unary, edge }
     }
 
     /// The same for streams: they do not share connections with calls that somebody waits for, and have no budget but the one
@@ -113,7 +128,7 @@ impl Provider {
         let value = |text: String| {
             HeaderValue::try_from(text).map_err(|_| Error::Internal { problem: "a stamp cannot be written" })
         };
-        headers.insert(TXN_TOKEN, self.edge.stamp(self.upstream.audience(), SystemTime::now())?);
+        headers.insert(TXN_TOKEN, self.edge.stamp(self.upstream.load().audience(), SystemTime::now())?);
         headers.insert(TRANSACTION_ID, value(uuid::Uuid::now_v7().to_string())?);
         headers.insert(HOPS, HeaderValue::from_static("0"));
         headers.insert(TRACEPARENT, value(TraceContext::root().to_string())?);
@@ -139,7 +154,8 @@ impl Provider {
                 body.collect().await.map_err(|_| Error::Internal { problem: "a request broke off" })?;
             // Whoever asks has a better idea than the upstream of what to do when nobody answers: it does without.
             let terms = Terms { class: self.class, idempotent: false, deadline: ends };
-            let mut stream = self.upstream.open(terms, &path, parts.headers, false).await?;
+            let upstream = self.upstream.load_full();
+            let mut stream = upstream.open(terms, &path, parts.headers, false).await?;
             stream.write_request_body(body.to_bytes(), true).await?;
             let header = stream.read_response_header().await?;
             Ok::<_, Error>((header, stream))
@@ -166,47 +182,6 @@ impl Service<Request<Body>> for Provider {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let provider = self.clone();
         Box::pin(async move { provider.send(request).await.map_err(chassis::Failure::into_status) })
-    }
-}
-
-/// The provider of the configuration in force, whichever that is when a call is made: for whoever outlives a configuration.
-#[derive(Clone)]
-pub struct Following {
-    current: Current,
-    pick: fn(&Providers) -> Option<&Provider>,
-}
-
-impl Following {
-    /// Follows what `pick` chooses.
-    #[must_use]
-    pub fn new(current: &Current, pick: fn(&Providers) -> Option<&Provider>) -> Self {
-        Self { current: Arc::clone(current), pick }
-    }
-
-    /// The one of this moment.
-    #[must_use]
-    pub fn provider(&self) -> Option<Provider> {
-        (self.pick)(&self.current.load().providers).cloned()
-    }
-}
-
-impl Service<Request<Body>> for Following {
-    type Response = Response<Answer>;
-    type Error = Status;
-    type Future = BoxFuture<'static, Result<Response<Answer>, Status>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        match self.provider() {
-            Some(mut provider) => provider.call(request),
-            None => {
-                let absent = Error::Internal { problem: "a provider that is not configured was asked" };
-                Box::pin(std::future::ready(Err(chassis::Failure::into_status(absent))))
-            }
-        }
     }
 }
 

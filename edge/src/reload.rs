@@ -140,7 +140,7 @@ impl Reloader {
         self.limiter.adopt(&config.rate_limits);
         self.pages.replaced(config.clone(), &new, new.generation, new.since);
         self.numbers.in_force(&new);
-        new.forget(&old);
+        new.took_over(&old, &config);
         self.config = config;
         tracing::info!(generation = new.generation, "configuration reloaded");
         Ok(())

@@ -29,7 +29,6 @@ use crate::gateway::{Gateway, Shared, Shares, Shedding};
 use crate::listener::{Admission, Front, LINGER};
 use crate::metrics::Metrics;
 use crate::policy::Listener;
-use crate::provider::Following;
 use crate::rate::{self, Limiter};
 use crate::reload::Reloader;
 use crate::snapshot::{Ground, Plan, Snapshot};
@@ -123,10 +122,9 @@ impl Edge {
         };
         let ground = Ground::new(identity.clone(), signer, process.drain.clone(), process.metrics.clone());
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::start(plan, config, &ground).await?));
-        let counted_together = config.providers.rate_limit.is_some();
-        let limiter = Limiter::new(&config.rate_limits, counted_together, &process.metrics);
-        if counted_together {
-            let provider = Following::new(&snapshot, |providers| providers.rate_limit.as_ref());
+        let provider = snapshot.load().providers.rate_limit.clone();
+        let limiter = Limiter::new(&config.rate_limits, provider.is_some(), &process.metrics);
+        if let Some(provider) = provider {
             let reporter = rate::Reporter::new(Arc::clone(&limiter), &config.rate_limits, provider);
             let reporter = reporter.context("[rate_limits]")?;
             process.drain.spawn("rate limits", reporter.run(process.drain.clone()));

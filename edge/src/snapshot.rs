@@ -156,7 +156,7 @@ pub struct Snapshot {
     pub authenticator: Authenticator,
     /// Where calls go.
     pub upstreams: Upstreams,
-    /// Those of them that the edge itself calls.
+    /// What the edge itself asks for. The same for the life of the process, by the upstreams of the snapshot in force.
     pub providers: Providers,
     /// From 1; rises with every reload.
     pub generation: u64,
@@ -199,17 +199,19 @@ impl Snapshot {
     /// # Errors
     /// One line naming the table at fault; this one serves on then, and nothing of it has changed.
     pub async fn next(&self, plan: Plan, config: &Config, ground: &Ground) -> anyhow::Result<Self> {
-        let Ground { identity, signer, drain, .. } = ground;
+        let Ground { identity, drain, .. } = ground;
         let authenticator = self.authenticator.renewed(&config.authn, drain).await.context("[authn]")?;
         let upstreams = self.upstreams.renewed(&config.upstream, Some(identity), drain)?;
         upstreams.resolved(RESOLVED_WITHIN).await;
-        let providers = Providers::new(&config.providers, &upstreams, signer);
         let (generation, since) = (self.generation + 1, SystemTime::now());
+        let providers = self.providers.clone();
         Ok(Self { plan, authenticator, upstreams, providers, generation, since, _alive: ground.count() })
     }
 
-    /// Has taken the place of `old`: the numbers of what is configured no more are forgotten.
-    pub fn forget(&self, old: &Self) {
+    /// Has taken the place of `old`: the edge's own questions go where `config` says, and the numbers of what is configured no
+    /// more are forgotten.
+    pub fn took_over(&self, old: &Self, config: &Config) {
+        self.providers.follow(&config.providers, &self.upstreams);
         self.authenticator.forget(&old.authenticator);
         self.upstreams.forget(&old.upstreams);
     }
