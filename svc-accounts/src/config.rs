@@ -262,7 +262,7 @@ mod tests {
     fn config(store: &str, bank: &str) -> Config {
         let text = format!(
             r#"
-            server = {{ listen = "127.0.0.1:7002", admin = "127.0.0.1:9102" }}
+            server = {{ listen = "127.0.0.1:7002", admin = "127.0.0.1:9102", edge_keys = "p" }}
             identity = {{ certificate = "c", key = "k", trust_bundle = "b", trust_domain = "causeway.test" }}
             edge = {{ addresses = ["127.0.0.1:8445"] }}
             store = {{ region = "eu-central-1", table = "accounts", email_key_file = "e", {store} }}

@@ -74,7 +74,7 @@ impl Neighbours {
             state.ledger
         } else if path.starts_with("/edge.v1.AuditService/") {
             let mut state = self.state();
-            state.impersonated |= request.headers().contains_key("causeway-caller");
+            state.impersonated |= request.headers().contains_key("txn-token");
             state.keeper
         } else {
             let mut state = self.state();

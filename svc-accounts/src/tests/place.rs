@@ -84,6 +84,7 @@ impl Place {
             [server]
             listen = "127.0.0.1:0"
             admin = "127.0.0.1:0"
+            edge_keys = "{directory}/edge-keys.pem"
             [identity]
             certificate = "{directory}/svc-accounts.pem"
             key = "{directory}/svc-accounts.key"
