@@ -222,6 +222,7 @@ async fn serve_service<S: Service>(config: &S::Config, process: Process) -> anyh
     let verifier = Verifier::load(&server.edge_keys, identity.trust_domain()).context("server.edge_keys")?;
     verifier.watch(&process.drain);
     let callers = serve::Callers { verifier, own: identity.spiffe_id(S::NAME).into() };
+    let border = serve::Border { tls, callers };
     process.health.set_ready("listener", false);
     let admin = spawn_admin(process.admin(), accept::bind(server.admin).await?);
     let edge = EdgeChannel::start(config.edge(), &identity, &process.drain)?;
@@ -240,7 +241,7 @@ async fn serve_service<S: Service>(config: &S::Config, process: Process) -> anyh
     let listener = accept::bind(server.listen).await?;
     let drain = process.drain.clone();
     let (health, metrics) = (process.health.clone(), process.metrics.clone());
-    let serving = serve::serve(service.routes(), listener, tls, callers, server, &health, &metrics, &drain);
+    let serving = serve::serve(service.routes(), listener, border, server, &health, &metrics, &drain);
     process.health.set_ready("listener", true);
     tracing::info!(listen = %server.listen, admin = %server.admin, "serving");
     let drained = process.until_drained(stop, server.lame_duck(), server.drain());

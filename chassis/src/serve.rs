@@ -47,6 +47,15 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Handshakes done and not yet taken over by tonic.
 const HANDSHAKES_WAITING_MAX: usize = 16;
 
+/// Who gets in, and whose word on who asks is taken.
+#[derive(Clone, Debug)]
+pub struct Border {
+    /// Admits the edge.
+    pub tls: TlsServer,
+    /// Believes its tokens.
+    pub callers: Callers,
+}
+
 /// Serves `routes` until the drain begins and every RPC has ended.
 ///
 /// # Errors
@@ -54,13 +63,13 @@ const HANDSHAKES_WAITING_MAX: usize = 16;
 pub async fn serve(
     routes: Routes,
     listener: TcpListener,
-    tls: TlsServer,
-    callers: Callers,
+    border: Border,
     config: &config::Server,
     health: &Health,
     metrics: &Metrics,
     drain: &Drain,
 ) -> anyhow::Result<()> {
+    let Border { tls, callers } = border;
     let shared = Arc::new(Shared::new(config, callers, metrics, drain));
     let (ready, incoming) = mpsc::channel::<Result<Connection, std::io::Error>>(HANDSHAKES_WAITING_MAX);
     let accepting = {

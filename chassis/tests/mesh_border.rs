@@ -138,6 +138,7 @@ async fn served(pki: &Pki) -> Served {
     .unwrap();
     let signer = Signer::load(None, DOMAIN, Duration::from_secs(60)).unwrap();
     let callers = serve::Callers { verifier: signer.verifier(), own: OWN.into() };
+    let border = serve::Border { tls, callers };
     let (drain, health, metrics) = (Drain::default(), Health::default(), Metrics::default());
     let (task, ready, numbers) = (drain.clone(), health.clone(), metrics.clone());
     // Not on the drain: what is tested is that the drain of its RPCs ends it.
@@ -150,7 +151,7 @@ async fn served(pki: &Pki) -> Served {
         };
         let routes = Routes::new(Probe).add_service(Endless);
         runtime
-            .block_on(serve::serve(routes, listener, tls, callers, &server, &ready, &numbers, &task))
+            .block_on(serve::serve(routes, listener, border, &server, &ready, &numbers, &task))
             .unwrap();
     }));
     Served { address, signer, drain, health, metrics }

@@ -311,9 +311,10 @@ async fn start_upstream(directory: &Path, process: &Process) -> SocketAddr {
     let server: chassis::config::Server = toml::from_str(text).unwrap();
     let verifier = Verifier::load(&directory.join("txn.pem"), TRUST_DOMAIN).unwrap();
     let callers = chassis::serve::Callers { verifier, own: identity.spiffe_id("svc-echo").into() };
+    let border = chassis::serve::Border { tls, callers };
     let Process { drain, health, metrics, .. } = process.clone();
     drain.clone().spawn("upstream", async move {
-        chassis::serve::serve(upstream::routes(), listener, tls, callers, &server, &health, &metrics, &drain)
+        chassis::serve::serve(upstream::routes(), listener, border, &server, &health, &metrics, &drain)
             .await
             .unwrap();
     });

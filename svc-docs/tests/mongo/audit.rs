@@ -46,6 +46,7 @@ async fn append(docs: &Fixture, caller: Caller, events: Vec<AuditEvent>) -> Resu
         transaction_id: "t".into(),
         hops: 1,
         trace: chassis::trace::TraceContext::root(),
+        token: None,
     });
     Keeper::new(docs.store.clone()).append(request).await.map(|_| ())
 }
