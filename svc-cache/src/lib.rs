@@ -6,7 +6,8 @@
 //! to a replica that lags) can bring an old value back, and then for no longer than its time to live.
 //!
 //! For the edges it keeps what they share: the buckets of rate limits, and the tokens that are no longer believed. A revocation is
-//! told to every edge that watches any replica, and is forgotten when the token has expired.
+//! told to every edge that watches any replica, and is forgotten when the token has expired; the audit event of it is written with
+//! it and shipped to its keeper.
 //!
 //! Read `domain` for the words, `store/*.lua` for the rules, then `store` and `rpc`.
 pub mod config;
@@ -45,10 +46,12 @@ impl chassis::run::Service for Cache {
                 _ = stopping.stopping() => {}
             }
         });
+        let shipper = rpc::audit::Shipper { store: store.clone(), edge: start.edge };
+        let events = chassis::outbox::start(shipper, &start.drain, &start.metrics);
         Ok(Self {
             cache: rpc::CacheRpc::new(store.clone(), &start.metrics),
             rate_limits: rpc::RateLimitRpc::new(store.clone(), &start.metrics),
-            revocations: rpc::RevocationRpc::new(store, start.drain, rpc::Pace::default()),
+            revocations: rpc::RevocationRpc::new(store, events, start.drain, rpc::Pace::default()),
         })
     }
 

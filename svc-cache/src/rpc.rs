@@ -1,5 +1,6 @@
 //! `cache.v1.CacheService`: decode, ask the store, encode. The namespace is the workload that called, which the edge took from
 //! its certificate; no field of a request can name another. What the edges share is beside it: `rate_limit`, `revocation`.
+pub mod audit;
 mod convert;
 mod rate_limit;
 mod revocation;

@@ -2,6 +2,7 @@
 //! stand in the `.lua` files beside this one. This module calls them, bounds how long that may take, and tells apart what
 //! Redis refuses from Redis being away.
 mod connection;
+mod events;
 mod rate;
 mod revocations;
 
@@ -84,6 +85,7 @@ struct Scripts {
     take: Script,
     revoke: Script,
     follow: Script,
+    leave: Script,
 }
 
 impl Scripts {
@@ -98,6 +100,7 @@ impl Scripts {
             take: Script::new(include_str!("store/take.lua")),
             revoke: Script::new(include_str!("store/revoke.lua")),
             follow: Script::new(include_str!("store/follow.lua")),
+            leave: Script::new(include_str!("store/leave.lua")),
         }
     }
 }

@@ -216,3 +216,16 @@ async fn e11_a_principal_has_one_quota_at_two_edges() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_quotas_hold_once_they_are_read_and_what_was_taken_stays_taken() {
+    let world = limited("subject = { requests = 2, window_s = 3600 }", "").await;
+    let rest = Rest::new(&world, Http::Two, Some(world.token()));
+    let status = async || rest.get("/v1/notes/n-1").await.status;
+    let (ok, refused) = (StatusCode::OK, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!([status().await, status().await, status().await], [ok, ok, refused]);
+    world.reconfigure(|text| text.replace("requests = 2,", "requests = 0,")).await;
+    assert_eq!(status().await, ok);
+    world.reconfigure(|text| text.replace("requests = 0,", "requests = 2,")).await;
+    assert_eq!(status().await, refused);
+}

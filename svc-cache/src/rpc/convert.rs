@@ -1,5 +1,6 @@
 //! Between `cache.v1` and the domain; beside it, between `edge.v1` and the domain. Every fault of a request is found before one
 //! is answered, each with the path of its field.
+pub(super) mod audit;
 pub(super) mod rate_limit;
 pub(super) mod revocation;
 

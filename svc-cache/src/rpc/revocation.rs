@@ -3,6 +3,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chassis::Drain;
+use chassis::call::Call;
+use chassis::error::{Failure as _, Kind};
+use chassis::outbox::Bell;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use proto::edge::v1 as pb;
 use proto::edge::v1::revocation_service_server::RevocationService;
@@ -33,15 +36,38 @@ impl Default for Pace {
 #[derive(Clone)]
 pub struct RevocationRpc {
     store: Store,
+    events: Bell,
     drain: Drain,
     pace: Pace,
 }
 
 impl RevocationRpc {
-    /// Revokes in the store. Watches end when `drain` stops: whoever watches begins anew elsewhere.
-    pub fn new(store: Store, drain: Drain, pace: Pace) -> Self {
-        Self { store, drain, pace }
+    /// Revokes in the store, and rings when that has left an event. Watches end when `drain` stops: whoever watches begins anew
+    /// elsewhere.
+    pub fn new(store: Store, events: Bell, drain: Drain, pace: Pace) -> Self {
+        Self { store, events, drain, pace }
     }
+
+    async fn try_revoke(&self, call: &Call, asked: pb::RevokeRequest, now_ms: u64) -> Result<bool, Error> {
+        let revocation = convert::revocation::revoke(asked, now_ms)?;
+        let event = convert::audit::revoked(call, &event_id(), now_ms, &revocation);
+        Ok(self.store.revoke(&revocation, &event).await?)
+    }
+
+    /// Leaves an event of a call that was refused. It has no effect to be written with: one that is lost is logged.
+    async fn leave_refusal(&self, call: &Call, error: &Error, now_ms: u64) {
+        let event = convert::audit::refused(call, &event_id(), now_ms, error);
+        match self.store.leave(&event).await {
+            Ok(true) => self.events.ring(),
+            Ok(false) => tracing::warn!("audit event of a refusal dropped, too many wait"),
+            Err(error) => tracing::warn!(%error, "audit event of a refusal lost"),
+        }
+    }
+}
+
+/// A UUIDv7: events are kept in the order of their time.
+fn event_id() -> String {
+    uuid::Uuid::now_v7().to_string()
 }
 
 #[tonic::async_trait]
@@ -54,10 +80,23 @@ impl RevocationService for RevocationRpc {
     ) -> Result<Response<pb::RevokeResponse>, Status> {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
-        let revocation = convert::revocation::revoke(request.into_inner(), now_ms)?;
-        let news = self.store.revoke(&revocation).await.map_err(Error::from)?;
-        tracing::info!(news, "token revoked");
-        Ok(Response::new(pb::RevokeResponse {}))
+        let call = Call::of(&request)?;
+        match self.try_revoke(&call, request.into_inner(), now_ms).await {
+            Ok(news) => {
+                if news {
+                    self.events.ring();
+                }
+                tracing::info!(news, "token revoked");
+                Ok(Response::new(pb::RevokeResponse {}))
+            }
+            Err(error) => {
+                // What could not be served was not refused.
+                if error.kind() == Kind::Invalid {
+                    self.leave_refusal(&call, &error, now_ms).await;
+                }
+                Err(error.into())
+            }
+        }
     }
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {

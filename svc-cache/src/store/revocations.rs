@@ -2,6 +2,7 @@
 //! read: the first answers are everything that still counts, the later ones the changes, and there is no moment between the two
 //! in which something could be missed. Messages that Redis publishes would be lost with their connection, and a blocking read
 //! would hold a connection of its own for each follower.
+use super::events::EVENTS;
 use super::{Store, StoreError};
 use crate::domain::Revocation;
 
@@ -25,10 +26,12 @@ pub struct Changes {
 }
 
 impl Store {
-    /// Revokes a token. Says whether that is news: it was not revoked, or for a shorter time.
-    pub async fn revoke(&self, revocation: &Revocation) -> Result<bool, StoreError> {
+    /// Revokes a token, and leaves the event of it for its keeper. Says whether that is news: it was not revoked, or for a shorter
+    /// time. What is no news leaves no event.
+    pub async fn revoke(&self, revocation: &Revocation, event: &[u8]) -> Result<bool, StoreError> {
         let mut call = self.scripts.revoke.key(PLACES);
-        call.key(EXPIRIES).key(LAST).arg(revocation.token()).arg(revocation.expires_ms);
+        call.key(EXPIRIES).key(LAST).key(EVENTS);
+        call.arg(revocation.token()).arg(revocation.expires_ms).arg(event);
         self.run(&call).await
     }
 

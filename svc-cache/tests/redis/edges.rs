@@ -2,10 +2,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use chassis::outbox::Bell;
 use chassis::{Drain, Metrics};
 use futures::StreamExt as _;
 use futures::future::join_all;
 use futures::stream::BoxStream;
+use prost::Message as _;
 use proto::edge::v1 as pb;
 use proto::edge::v1::rate_limit_service_server::RateLimitService as _;
 use proto::edge::v1::revocation_service_server::RevocationService as _;
@@ -122,6 +124,9 @@ async fn only_the_edge_takes() {
     assert_eq!(away.code(), Code::Unavailable);
 }
 
+/// Of what the store does not read.
+const EVENT: &[u8] = b"an event";
+
 /// Looks often, so that no test waits for it.
 const PACE: Pace = Pace { look: Duration::from_millis(5), keep_alive: Duration::from_secs(60) };
 
@@ -136,7 +141,7 @@ fn revocation(token_id: &str, lives_ms: u64) -> Revocation {
 type Messages = BoxStream<'static, Result<pb::WatchResponse, Status>>;
 
 async fn watch(store: Store, drain: &Drain, pace: Pace) -> Messages {
-    let rpc = RevocationRpc::new(store, drain.clone(), pace);
+    let rpc = RevocationRpc::new(store, Bell::default(), drain.clone(), pace);
     rpc.watch(request(pb::WatchRequest {}, EDGE)).await.unwrap().into_inner()
 }
 
@@ -153,7 +158,7 @@ fn ids(message: &pb::WatchResponse) -> BTreeSet<&str> {
 async fn what_one_replica_revokes_all_watches_are_told() {
     let cache = Fixture::start().await;
     let (here, there) = (&cache.store, cache.replica());
-    let rpc = RevocationRpc::new(here.clone(), cache.drain.clone(), PACE);
+    let rpc = RevocationRpc::new(here.clone(), Bell::default(), cache.drain.clone(), PACE);
     let seconds = i64::try_from(now_ms() / 1000).unwrap() + 60;
     let revoke = pb::RevokeRequest {
         issuer: "https://issuer".into(),
@@ -161,7 +166,7 @@ async fn what_one_replica_revokes_all_watches_are_told() {
         expire_time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
     };
     rpc.revoke(request(revoke.clone(), None)).await.unwrap();
-    assert!(!here.revoke(&revocation("gone", 0)).await.unwrap(), "what has expired is no news");
+    assert!(!here.revoke(&revocation("gone", 0), EVENT).await.unwrap(), "what has expired is no news");
 
     let mut messages = watch(there, &cache.drain, PACE).await;
     let message = next(&mut messages).await.unwrap().unwrap();
@@ -170,8 +175,8 @@ async fn what_one_replica_revokes_all_watches_are_told() {
 
     // Again is no news, a shorter life neither, a longer one is.
     rpc.revoke(request(revoke, None)).await.unwrap();
-    assert!(!here.revoke(&revocation("first", 1_000)).await.unwrap());
-    assert!(here.revoke(&revocation("first", 120_000)).await.unwrap());
+    assert!(!here.revoke(&revocation("first", 1_000), EVENT).await.unwrap());
+    assert!(here.revoke(&revocation("first", 120_000), EVENT).await.unwrap());
     let message = next(&mut messages).await.unwrap().unwrap();
     assert!(message.complete && ids(&message) == ["first"].into(), "{message:?}");
     assert!(message.revocations[0].expire_time.unwrap().seconds > seconds);
@@ -194,11 +199,11 @@ async fn nothing_is_lost_between_what_was_and_what_comes() {
     let cache = Fixture::start().await;
     let (here, there) = (cache.store.clone(), cache.replica());
     for n in 0..1_200 {
-        here.revoke(&revocation(&format!("{n}"), 60_000)).await.unwrap();
+        here.revoke(&revocation(&format!("{n}"), 60_000), EVENT).await.unwrap();
     }
     let writes = async {
         for n in 1_200..1_600 {
-            here.revoke(&revocation(&format!("{n}"), 60_000)).await.unwrap();
+            here.revoke(&revocation(&format!("{n}"), 60_000), EVENT).await.unwrap();
         }
     };
     let reads = async {
@@ -246,8 +251,8 @@ async fn a_watch_shows_that_it_lives_and_ends_with_redis() {
 #[tokio::test]
 async fn a_revoked_token_is_forgotten_when_it_has_expired() {
     let cache = Fixture::start().await;
-    cache.store.revoke(&revocation("short", 50)).await.unwrap();
-    cache.store.revoke(&revocation("long", 60_000)).await.unwrap();
+    cache.store.revoke(&revocation("short", 50), EVENT).await.unwrap();
+    cache.store.revoke(&revocation("long", 60_000), EVENT).await.unwrap();
     let begun = Instant::now();
     while cache.store.revoked_after(0).await.unwrap().revocations.len() > 1 {
         assert!(begun.elapsed() < Duration::from_secs(5));
@@ -255,4 +260,42 @@ async fn a_revoked_token_is_forgotten_when_it_has_expired() {
     let left = cache.store.revoked_after(0).await.unwrap();
     assert_eq!(left.revocations[0].token_id, "long");
     assert_eq!(cache.store.revoked_after(left.place).await.unwrap().revocations, []);
+}
+
+#[tokio::test]
+async fn a_revocation_leaves_its_event_and_so_does_a_refusal() {
+    let mut cache = Fixture::start().await;
+    let rpc = RevocationRpc::new(cache.store.clone(), Bell::default(), cache.drain.clone(), PACE);
+    let seconds = i64::try_from(now_ms() / 1000).unwrap() + 60;
+    let revoke = |token_id: &str| pb::RevokeRequest {
+        issuer: "https://issuer".into(),
+        token_id: token_id.into(),
+        expire_time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+    };
+    for token_id in ["first", "first", "second"] {
+        rpc.revoke(request(revoke(token_id), None)).await.unwrap();
+    }
+    rpc.revoke(request(revoke(""), None)).await.unwrap_err();
+
+    let lying = cache.store.events(10).await.unwrap();
+    let events: Vec<_> = lying.iter().map(|event| pb::AuditEvent::decode(&**event).unwrap()).collect();
+    let told: Vec<_> =
+        events.iter().map(|event| (event.outcome(), &*event.reason, &*event.resource)).collect();
+    let (done, refused) = (pb::AuditOutcome::Done, pb::AuditOutcome::Refused);
+    // The second of two alike changed nothing, and leaves nothing.
+    assert_eq!(
+        told,
+        [(done, "", "tokens/first"), (done, "", "tokens/second"), (refused, "INVALID_REQUEST", "")]
+    );
+    assert!(events.iter().all(|event| event.rpc == "edge.v1.RevocationService/Revoke"
+        && event.transaction_id == "t"
+        && event.event_id.len() == 36
+        && event.principal.as_ref().unwrap().kind() == pb::PrincipalKind::Service));
+    assert_eq!(cache.store.events(1).await.unwrap(), lying[..1], "the oldest first");
+    cache.store.forget(&lying[..2]).await.unwrap();
+    assert_eq!(cache.store.events(10).await.unwrap(), lying[2..]);
+
+    cache.redis.stop();
+    let away = rpc.revoke(request(revoke("third"), None)).await.unwrap_err();
+    assert_eq!(away.code(), Code::Unavailable);
 }

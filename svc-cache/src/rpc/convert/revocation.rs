@@ -40,7 +40,7 @@ pub(in crate::rpc) fn changes(changes: Changes) -> pb::WatchResponse {
     }
 }
 
-fn timestamp(ms: u64) -> prost_types::Timestamp {
+pub(super) fn timestamp(ms: u64) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: i64::try_from(ms / 1000).unwrap_or(i64::MAX),
         nanos: i32::try_from(ms % 1000 * 1_000_000).unwrap_or(0),
