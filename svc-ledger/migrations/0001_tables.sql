@@ -1,4 +1,4 @@
--- The ledger's tables. They belong to the owner role; what the service role may do with them is said in 0006.
+-- The ledger's tables. They belong to the owner role; what the service role may do with them is said in 0005.
 -- Amounts are minor units, currencies numeric ISO 4217 codes, principals 16-byte digests. No personal data but in
 -- transfer_detail, which can be erased.
 

@@ -1,6 +1,29 @@
 //! Reads. What a reader may see is decided in the statement that reads it, so that no answer mixes two moments, and none is older
 //! than the consent a partner has it by. Customers are told the same of what is another's and of what does not exist.
 
+/// Whether a reader may see an account: its customer is a party to it and, where a partner reads for the customer, a consent
+/// allows the partner what the scope says at this moment. A piece of text and no function of the database, which would be planned
+/// anew for each call, because PostgreSQL puts no function with a subquery into the statement that calls it.
+macro_rules! admits {
+    ($account:literal, $customer:literal, $partner:literal, $scope:literal) => {
+        concat!(
+            "(EXISTS (SELECT FROM ledger.party p WHERE p.account = ",
+            $account,
+            " AND p.customer = ",
+            $customer,
+            ") AND (",
+            $partner,
+            "::text IS NULL OR EXISTS (SELECT FROM ledger.\"grant\" g WHERE g.account = ",
+            $account,
+            " AND g.partner = ",
+            $partner,
+            " AND g.scopes & ",
+            $scope,
+            " <> 0 AND g.expires_at > statement_timestamp())))"
+        )
+    };
+}
+
 mod balance;
 mod entries;
 mod transfers;
@@ -135,10 +158,11 @@ impl Store {
 
     /// The account, if the viewer may see of it what `scope` says.
     async fn find(&self, viewer: &Viewer, account: &Named, scope: Scope) -> Result<Found, Error> {
-        let row = sqlx::query(
-            "SELECT a.no, a.purpose, a.currency, ledger.admits(a.no, $2, $3, $4) AS own \
-             FROM ledger.account a WHERE a.id = $1",
-        )
+        let row = sqlx::query(concat!(
+            "SELECT a.no, a.purpose, a.currency, ",
+            admits!("a.no", "$2", "$3", "$4"),
+            " AS own FROM ledger.account a WHERE a.id = $1"
+        ))
         .bind(account.id)
         .bind(viewer.customer())
         .bind(viewer.partner())

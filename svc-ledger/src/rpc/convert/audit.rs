@@ -82,6 +82,7 @@ mod tests {
         let principal = Principal::Partner(Partner { id: "psp".to_owned(), subject: Some(subject) });
         let call = Call {
             caller: Arc::new(Caller { principal, service: None }),
+            token: None,
             deadline: Deadline::after(Duration::from_secs(1)),
             transaction_id: "t-1".into(),
             hops: 0,

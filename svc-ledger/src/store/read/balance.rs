@@ -41,12 +41,12 @@ impl Store {
     /// When the viewer may not see it, or it does not exist.
     pub async fn balance(&self, viewer: &Viewer, account: &Named) -> Result<Balance, Error> {
         // One statement, one snapshot: the figures are those after exactly `seq` rows.
-        let row = sqlx::query(
+        let row = sqlx::query(concat!(
             "SELECT a.purpose, a.currency, a.version, a.dr_posted, a.cr_posted, a.dr_pending, a.cr_pending, h.seq, \
-             (extract(epoch FROM a.booked_at) * 1000)::bigint AS booked_ms, \
-             ledger.admits(a.no, $2, $3, $4) AS own \
-             FROM ledger.account a CROSS JOIN ledger.head h WHERE a.id = $1",
-        )
+             (extract(epoch FROM a.booked_at) * 1000)::bigint AS booked_ms, ",
+            admits!("a.no", "$2", "$3", "$4"),
+            " AS own FROM ledger.account a CROSS JOIN ledger.head h WHERE a.id = $1"
+        ))
         .bind(account.id)
         .bind(viewer.customer())
         .bind(viewer.partner())
@@ -75,7 +75,7 @@ impl Store {
         let found = self.find(viewer, account, Scope::ReadBalance).await?;
         let end = as_of.saturating_add(1);
         self.settled(end).await?;
-        let row = sqlx::query(
+        let row = sqlx::query(concat!(
             "SELECT * FROM ( \
              (SELECT id, seq, dr_version AS version, dr_posted AS posted, dr_held AS held, dr_expected AS expected, \
               (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
@@ -84,9 +84,10 @@ impl Store {
              (SELECT id, seq, cr_version, cr_posted, cr_held, cr_expected, \
               (extract(epoch FROM booked_at) * 1000)::bigint \
               FROM ledger.journal WHERE cr = $1 AND id < $2 AND kind <> $6 ORDER BY id DESC LIMIT 1)) side \
-             WHERE $3::text IS NULL OR ledger.admits($1, $4, $3, $5) \
-             ORDER BY id DESC LIMIT 1",
-        )
+             WHERE $3::text IS NULL OR ",
+            admits!("$1", "$4", "$3", "$5"),
+            " ORDER BY id DESC LIMIT 1"
+        ))
         .bind(found.no)
         .bind(first_id_at(end))
         .bind(viewer.partner())

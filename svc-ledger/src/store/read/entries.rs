@@ -77,10 +77,10 @@ impl Store {
         }
         let first = first_id_at(window.from.unwrap_or_default());
         let until = window.until.map_or(Uuid::max(), first_id_at);
-        let rows = sqlx::query(
-            "SELECT e.*, o.id AS other_id, o.purpose AS other_purpose, o.currency AS other_currency, d.reference, \
-             ledger.admits(o.no, $7, $9, $10) AS own \
-             FROM ( \
+        let rows = sqlx::query(concat!(
+            "SELECT e.*, o.id AS other_id, o.purpose AS other_purpose, o.currency AS other_currency, d.reference, ",
+            admits!("o.no", "$7", "$9", "$10"),
+            " AS own FROM ( \
              (SELECT id, coalesce(ref, id) AS transfer, -amount AS amount, dr_posted AS balance, dr_version AS version, seq, \
               cr AS other, (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
               FROM ledger.journal WHERE dr = $1 AND kind IN ($5, $6) AND id >= $2 AND id < $3 AND id > $8 \
@@ -92,9 +92,10 @@ impl Store {
               ORDER BY id LIMIT $4)) e \
              JOIN ledger.account o ON o.no = e.other \
              LEFT JOIN ledger.transfer_detail d ON d.transfer = e.transfer \
-             WHERE $9::text IS NULL OR ledger.admits($1, $7, $9, $10) \
-             ORDER BY e.id LIMIT $4",
-        )
+             WHERE $9::text IS NULL OR ",
+            admits!("$1", "$7", "$9", "$10"),
+            " ORDER BY e.id LIMIT $4"
+        ))
         .bind(found.no)
         .bind(first)
         .bind(until)

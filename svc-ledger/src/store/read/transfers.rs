@@ -76,8 +76,11 @@ impl Store {
         let row = sqlx::query(concat!(
             "SELECT ",
             standing_columns!(),
-            ", ledger.admits(j.dr, $4, $5, $6) AS payer, ledger.admits(j.cr, $4, $5, $6) AS payee \
-             FROM ledger.journal j ",
+            ", ",
+            admits!("j.dr", "$4", "$5", "$6"),
+            " AS payer, ",
+            admits!("j.cr", "$4", "$5", "$6"),
+            " AS payee FROM ledger.journal j ",
             standing_joins!(),
             "WHERE j.id = $1 AND j.kind IN ($2, $3)"
         ))
@@ -119,11 +122,13 @@ impl Store {
              (SELECT id FROM ledger.journal WHERE dr = a.no AND kind IN ($4, $5) AND id < $2 ORDER BY id DESC LIMIT $3) \
              UNION ALL \
              (SELECT id FROM ledger.journal WHERE cr = a.no AND kind IN ($4, $5) AND id < $2 ORDER BY id DESC LIMIT $3)) x \
-             WHERE $7::text IS NULL OR ledger.admits(a.no, $6, $7, $8) \
-             ORDER BY x.id DESC LIMIT $3) SELECT ",
+             WHERE $7::text IS NULL OR ",
+            admits!("a.no", "$6", "$7", "$8"),
+            " ORDER BY x.id DESC LIMIT $3) SELECT ",
             standing_columns!(),
-            ", ledger.admits(j.dr, $6, $7, $8) AS payer \
-             FROM page JOIN ledger.journal j ON j.id = page.id ",
+            ", ",
+            admits!("j.dr", "$6", "$7", "$8"),
+            " AS payer FROM page JOIN ledger.journal j ON j.id = page.id ",
             standing_joins!(),
             "ORDER BY j.id DESC"
         ))
@@ -146,9 +151,10 @@ impl Store {
 
     async fn own_accounts(&self, viewer: &Viewer) -> Result<Vec<i64>, Error> {
         // The page asks again for each of them; here only those are left out that need not be gone through.
-        sqlx::query_scalar(
-            "SELECT account FROM ledger.party WHERE customer = $1 AND ledger.admits(account, $1, $2, $3)",
-        )
+        sqlx::query_scalar(concat!(
+            "SELECT o.account FROM ledger.party o WHERE o.customer = $1 AND ",
+            admits!("o.account", "$1", "$2", "$3")
+        ))
         .bind(viewer.customer())
         .bind(viewer.partner())
         .bind(Scope::ReadEntries as i16)
