@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-pub use bounds::{AccessLog, Drain, Limits};
+pub use bounds::{AccessLog, Drain, Http2, Limits};
 pub use listener::{Listeners, Mesh, Partner, Public};
 pub use reload::Reload;
 
@@ -152,6 +152,7 @@ impl Config {
             self.limits.header_bytes_max >= 1024 && self.limits.message_bytes_max >= 1024,
             "limits below 1024 bytes refuse every request"
         );
+        self.limits.http2.check()?;
         let heartbeat_ms = self.transcoding.sse_heartbeat_ms;
         anyhow::ensure!(
             heartbeat_ms == 0 || heartbeat_ms >= 100,

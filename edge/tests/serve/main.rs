@@ -2,6 +2,7 @@
 //! real service of the chassis; nothing is mocked.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its fixtures too")]
 
+mod bounds;
 mod builtin;
 #[path = "../shared/cases.rs"]
 mod cases;
