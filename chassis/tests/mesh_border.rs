@@ -150,9 +150,7 @@ async fn served(pki: &Pki) -> Served {
             tokio::net::TcpListener::from_std(std).unwrap()
         };
         let routes = Routes::new(Probe).add_service(Endless);
-        runtime
-            .block_on(serve::serve(routes, listener, border, &server, &ready, &numbers, &task))
-            .unwrap();
+        runtime.block_on(serve::serve(routes, listener, border, &server, &ready, &numbers, &task)).unwrap();
     }));
     Served { address, signer, drain, health, metrics }
 }

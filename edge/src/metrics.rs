@@ -23,6 +23,7 @@ pub struct Metrics {
     in_flight: Family<ListenerLabels, Gauge>,
     connections: Family<ListenerLabels, Gauge>,
     handshakes_failed: Family<ListenerLabels, Counter>,
+    cut: Family<CutLabels, Counter>,
     request_bytes: Family<ListenerLabels, Counter>,
     response_bytes: Family<ListenerLabels, Counter>,
     access_log_dropped: Counter,
@@ -39,6 +40,12 @@ struct CallLabels {
 struct RefusalLabels {
     listener: &'static str,
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CutLabels {
+    listener: &'static str,
+    bound: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -67,6 +74,7 @@ impl Metrics {
             in_flight: Family::default(),
             connections: Family::default(),
             handshakes_failed: Family::default(),
+            cut: Family::default(),
             request_bytes: Family::default(),
             response_bytes: Family::default(),
             access_log_dropped: Counter::default(),
@@ -86,6 +94,11 @@ impl Metrics {
         );
         add("edge_request_bytes", "Request body bytes read", &own.request_bytes);
         add("edge_response_bytes", "Response body bytes written", &own.response_bytes);
+        metrics.register(
+            "edge_connections_cut",
+            "Connections ended because their client broke a bound",
+            own.cut.clone(),
+        );
         metrics.register("edge_refusals", "Requests the edge refused itself", own.refusals.clone());
         metrics.register(
             "rpc_server_call_duration_seconds",
@@ -113,6 +126,7 @@ impl Metrics {
             response_bytes: self.response_bytes.get_or_create_owned(&labels),
             duration: self.duration.clone(),
             refusals: self.refusals.clone(),
+            cut: self.cut.clone(),
         }
     }
 
@@ -134,6 +148,7 @@ pub struct ListenerMetrics {
     response_bytes: Counter,
     duration: Family<CallLabels, Histogram>,
     refusals: Family<RefusalLabels, Counter>,
+    cut: Family<CutLabels, Counter>,
 }
 
 impl ListenerMetrics {
@@ -154,6 +169,11 @@ impl ListenerMetrics {
     /// A connection was lost before the end of its handshake.
     pub fn handshake_failed(&self) {
         self.handshakes_failed.inc();
+    }
+
+    /// A connection was ended because its client broke this bound.
+    pub fn connection_cut(&self, bound: &'static str) {
+        self.cut.get_or_create(&CutLabels { listener: self.listener, bound }).inc();
     }
 
     /// A request was answered. `rpc` is the gRPC path of its method.

@@ -151,8 +151,7 @@ impl Edge {
             let shares = Shares::new(listener.as_str(), door.in_flight_each_max);
             let gateway = Gateway::new(Arc::clone(&shared), listener, budget, shares);
             let drain = process.drain.clone();
-            let front =
-                Front::new(door.admission, gateway, &config.limits, stopped.clone(), drain, &shared.metrics);
+            let front = Front::new(door.admission, gateway, stopped.clone(), drain, &shared.metrics);
             fronts.push((front, socket));
         }
         shedding.start(&process.drain);

@@ -26,6 +26,66 @@ pub struct Limits {
     pub idle_ms: u64,
     /// How long a client may take to read or write the next piece of a body.
     pub body_idle_ms: u64,
+    /// How old a connection grows. Then HTTP/2 is asked to open another (GOAWAY) and HTTP/1 told so with its next answer; what is
+    /// in flight ends as it would. So replicas share their load again after a rollout. Up to a tenth earlier, at random, or all
+    /// would come back together. Zero: never. Not for the mesh listener, whose clients renew their connections themselves.
+    pub age_ms_max: u64,
+    /// What only HTTP/2 has.
+    pub http2: Http2,
+}
+
+/// `[limits.http2]`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http2 {
+    /// What a client may have in flight towards one stream before the edge has read it: 256 KiB are a stream's throughput a
+    /// round trip, and what it can make the edge hold.
+    pub stream_window_bytes: u32,
+    /// The same for all streams of a connection together. On the mesh listener it is a window for each of its streams.
+    pub connection_window_bytes: u32,
+    /// Streams that the client may reset before they were accepted (CVE-2023-44487, rapid reset); one more ends the connection.
+    pub pending_resets_max: usize,
+    /// Streams remembered after the edge has reset them, to tell late frames from wrong ones; the oldest are forgotten.
+    pub remembered_resets_max: usize,
+    /// Streams that the client may make the edge reset by frames it must not send (CVE-2025-8671, MadeYouReset), in the life of
+    /// a connection; one more ends it.
+    pub provoked_resets_max: usize,
+    /// Frames that carry nothing (PING, SETTINGS, PRIORITY, RST_STREAM, empty DATA, unknown ones) a second, over ten seconds.
+    /// More and the connection ends: each costs the edge work, and some an answer (CVE-2019-9511 to 9518).
+    pub control_frames_per_s_max: u32,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self {
+            stream_window_bytes: 256 * 1024,
+            connection_window_bytes: 4 * 1024 * 1024,
+            pending_resets_max: 20,
+            remembered_resets_max: 50,
+            // A correct client causes none; one that meets a bug of its own in every call should be told before long.
+            provoked_resets_max: 100,
+            // A channel of gRPC sends a few PINGs a second at most, a browser that leaves a page resets a few dozen streams.
+            control_frames_per_s_max: 500,
+        }
+    }
+}
+
+impl Http2 {
+    /// What HTTP/2 itself does not allow.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let windows = 65_535..=i32::MAX.unsigned_abs();
+        for (key, bytes) in [
+            ("stream_window_bytes", self.stream_window_bytes),
+            ("connection_window_bytes", self.connection_window_bytes),
+        ] {
+            anyhow::ensure!(windows.contains(&bytes), "limits.http2.{key} must be 65535 to 2147483647");
+        }
+        anyhow::ensure!(
+            self.control_frames_per_s_max > 0,
+            "limits.http2.control_frames_per_s_max must be above zero"
+        );
+        Ok(())
+    }
 }
 
 impl Default for Limits {
@@ -39,6 +99,8 @@ impl Default for Limits {
             handshake_ms: 5_000,
             idle_ms: 300_000,
             body_idle_ms: 30_000,
+            age_ms_max: 1_800_000,
+            http2: Http2::default(),
         }
     }
 }
@@ -106,6 +168,12 @@ impl Limits {
     #[must_use]
     pub const fn idle(&self) -> Duration {
         Duration::from_millis(self.idle_ms)
+    }
+
+    /// `age_ms_max`, unless connections have no age.
+    #[must_use]
+    pub const fn age(&self) -> Option<Duration> {
+        if self.age_ms_max == 0 { None } else { Some(Duration::from_millis(self.age_ms_max)) }
     }
 
     /// `body_idle_ms`.

@@ -5,22 +5,25 @@ use serde_json::Value;
 
 use super::Config;
 
-/// The tables that hold for the life of the process.
-const TABLES: [&str; 9] = [
+/// What holds for the life of the process: tables, and single keys of others.
+const FIXED: [&str; 13] = [
     "listener",
     "admin",
     "identity",
     "transaction_tokens",
-    "providers",
     "drain",
     "telemetry",
     "access_log",
     "reload",
+    // Its task and its memory are begun once.
+    "rate_limits.entries_max",
+    "rate_limits.report_ms",
+    "rate_limits.secret_file",
+    // Their tasks are begun once; the upstreams they go by may change.
+    "providers",
+    // Pingora takes it by reference, once for all connections.
+    "limits.idle_ms",
 ];
-
-/// And of other tables these keys.
-const KEYS: [(&str, &str); 3] =
-    [("rate_limits", "entries_max"), ("rate_limits", "report_ms"), ("rate_limits", "secret_file")];
 
 impl Config {
     /// The keys in which `new` differs from this one and which only a restart can change, as they are written in the file.
@@ -30,11 +33,9 @@ impl Config {
     pub fn needs_restart(&self, new: &Self) -> Result<Vec<String>, serde_json::Error> {
         let (old, new) = (serde_json::to_value(self)?, serde_json::to_value(new)?);
         let mut keys = Vec::new();
-        for table in TABLES {
-            differences(table, &old[table], &new[table], &mut keys);
-        }
-        for (table, key) in KEYS {
-            differences(&format!("{table}.{key}"), &old[table][key], &new[table][key], &mut keys);
+        for path in FIXED {
+            let at = |config: &Value| path.split('.').fold(config.clone(), |value, name| value[name].clone());
+            differences(path, &at(&old), &at(&new), &mut keys);
         }
         Ok(keys)
     }

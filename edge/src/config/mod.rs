@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-pub use bounds::{AccessLog, Drain, Limits};
+pub use bounds::{AccessLog, Drain, Http2, Limits};
 pub use listener::{Listeners, Mesh, Partner, Public};
 pub use overload::Overload;
 pub use reload::Reload;
@@ -188,6 +188,7 @@ impl Config {
             (60..=3600).contains(&self.transaction_tokens.lifetime_s),
             "transaction_tokens.lifetime_s is 60 to 3600: longer than two unary calls, shorter than a subject's token"
         );
+        self.limits.http2.check()?;
         let heartbeat_ms = self.transcoding.sse_heartbeat_ms;
         anyhow::ensure!(
             heartbeat_ms == 0 || heartbeat_ms >= 100,

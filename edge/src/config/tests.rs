@@ -90,3 +90,23 @@ fn the_quotas_of_the_example_are_the_defaults() {
         }
     }
 }
+
+#[test]
+fn what_a_running_edge_cannot_change_is_named() {
+    let old = load(EXAMPLE).unwrap();
+    let check = |from: &str, to: &str, expect: &[&str]| {
+        assert!(EXAMPLE.contains(from), "{from}");
+        let new = load(&EXAMPLE.replacen(from, to, 1)).unwrap();
+        assert_eq!(old.needs_restart(&new).unwrap(), expect, "{to}");
+    };
+    check("leeway_s = 30", "leeway_s = 31", &[]);
+    check("message_bytes_max = 4194304", "message_bytes_max = 4194303", &[]);
+    check("0.0.0.0:8443", "0.0.0.0:9443", &["listener.public.listen"]);
+    check("streams_max = 1000", "streams_max = 999", &["listener.mesh.streams_max"]);
+    check("grace_ms = 25000", "grace_ms = 25001", &["drain.grace_ms"]);
+    check("idle_ms = 300000", "idle_ms = 300001", &["limits.idle_ms"]);
+    check("path = \"/var/log/causeway/access.log\"", "", &["access_log.path"]);
+    let mesh = EXAMPLE.find("[listener.mesh]").unwrap();
+    let end = mesh + EXAMPLE[mesh..].find("\n\n").unwrap();
+    check(&EXAMPLE[mesh..end], "", &["listener.mesh"]);
+}

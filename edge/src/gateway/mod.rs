@@ -129,6 +129,12 @@ impl Gateway {
         ended.is_ok()
     }
 
+    /// The snapshot in force.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
     /// Refuses what cannot be read as a request.
     pub async fn refuse_unreadable(&self, session: &mut Session) {
         self.metrics.refused(Error::MalformedRequest.reason());
@@ -157,7 +163,7 @@ impl Gateway {
 
     async fn serve(&self, session: &mut Session, context: &mut Context) -> Result<(), Ended> {
         // One for the whole request, however often the configuration is replaced meanwhile.
-        let snapshot = &self.shared.snapshot.load_full();
+        let snapshot = &self.snapshot();
         let header = session.req_header();
         context.record.extras = Extras::new(self.listener, snapshot, &header.headers);
         limits::check_header(header.raw_path().len(), &header.headers, &snapshot.limits)?;

@@ -10,13 +10,16 @@ use pingora::server::ShutdownWatch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::LINGER;
+use super::{LINGER, http2};
 use crate::gateway::Gateway;
+use crate::policy::Listener;
 
 /// The application of one listener.
 pub(super) struct App {
     pub(super) gateway: Gateway,
-    pub(super) h2: H2Options,
+    pub(super) listener: Listener,
+    /// Streams at once on one connection of HTTP/2.
+    pub(super) streams_max: u32,
     pub(super) options: HttpServerOptions,
     /// Ends connections of HTTP/1 that wait for another request.
     pub(super) over: CancellationToken,
@@ -73,7 +76,8 @@ impl HttpServerApp for App {
     }
 
     fn h2_options(&self) -> Option<H2Options> {
-        Some(self.h2.clone())
+        let snapshot = self.gateway.snapshot();
+        Some(http2::options(self.listener, self.streams_max, &snapshot.limits))
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

@@ -1,5 +1,6 @@
 //! A connection above TLS, as Pingora's HTTP sessions read and write it. It adds what Pingora does not have: one deadline and one
-//! size for a whole request header (Pingora's timeout is per read and its bound is 1 MiB), a buffer that makes one TLS record of
+//! size for a whole request header (Pingora's timeout is per read and its bound is 1 MiB), the same deadline for a header block of
+//! HTTP/2 and a bound on its frames that carry nothing, a buffer that makes one TLS record of
 //! what is flushed together, and a record of what the connection is and does, which the gateway finds in the session's digest and
 //! the drain watches.
 
@@ -7,6 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -25,6 +27,7 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::frames::Frames;
 use crate::authn::{Memory, PeerCertificate};
 
 /// A request header is being read: the deadline and the size bound hold.
@@ -33,10 +36,6 @@ const HEADER: u8 = 0;
 const ACTIVE: u8 = 1;
 /// Kept alive between two requests of HTTP/1.
 const IDLE: u8 = 2;
-
-/// The client preface and the header of its SETTINGS frame. What follows may take as long as it likes: an idle gRPC channel is
-/// legal, and the idle bound of the connection rules it.
-const H2_PREFACE_BYTES: usize = 33;
 
 /// One TLS record. What HTTP/1 writes before it flushes leaves in one where it fits, not the header in one and the body in
 /// another: each costs both ends a pass of the cipher of its own.
@@ -59,6 +58,7 @@ pub struct Connection {
     phase: AtomicU8,
     requests: AtomicU64,
     moved: AtomicU64,
+    cut: OnceLock<&'static str>,
 }
 
 impl Connection {
@@ -92,6 +92,18 @@ impl Connection {
         }
     }
 
+    /// Which bound the client has broken, if the connection ended with that.
+    #[must_use]
+    pub fn cut(&self) -> Option<&'static str> {
+        self.cut.get().copied()
+    }
+
+    /// The error that ends the connection, for a bound that is broken.
+    fn breaks(&self, bound: &'static str, kind: io::ErrorKind) -> io::Error {
+        let _ = self.cut.set(bound);
+        io::Error::new(kind, bound)
+    }
+
     /// How many requests are open.
     #[must_use]
     pub fn requests(&self) -> u64 {
@@ -105,13 +117,15 @@ impl Connection {
     }
 }
 
-/// What a request header may cost.
+/// What a connection may cost before there is a request to answer for it.
 #[derive(Clone, Copy, Debug)]
-pub struct HeaderBounds {
+pub struct WireBounds {
     /// From its first byte to its last.
     pub deadline: Duration,
     /// What may arrive before it is parsed; the exact bound is the gateway's, this one only ends a flood.
     pub bytes_max: usize,
+    /// Of HTTP/2: frames that carry nothing, in ten seconds.
+    pub control_frames_max: u32,
 }
 
 /// The stream that sessions are served on.
@@ -120,10 +134,11 @@ pub struct Stream<S: IO> {
     io: S,
     connection: Arc<Connection>,
     digest: Arc<ProxyDigest>,
-    bounds: HeaderBounds,
+    bounds: WireBounds,
     deadline: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
     header_bytes: usize,
+    frames: Frames,
     /// What HTTP/1 has written and not flushed. HTTP/2 gathers its frames itself.
     unsent: BytesMut,
 }
@@ -136,7 +151,7 @@ impl<S: IO> Stream<S> {
     pub fn new(
         io: S,
         certificate: Option<Arc<PeerCertificate>>,
-        bounds: HeaderBounds,
+        bounds: WireBounds,
     ) -> pingora::Result<(Self, Arc<Connection>)> {
         let connection = Arc::new(Connection {
             certificate,
@@ -145,6 +160,7 @@ impl<S: IO> Stream<S> {
             phase: AtomicU8::new(HEADER),
             requests: AtomicU64::new(0),
             moved: AtomicU64::new(0),
+            cut: OnceLock::new(),
         });
         let header = Box::new(ResponseHeader::build_no_case(200, Some(0))?);
         let digest = Arc::new(ProxyDigest::new(header, Some(Box::new(Arc::clone(&connection)))));
@@ -157,18 +173,23 @@ impl<S: IO> Stream<S> {
             deadline,
             sleep: None,
             header_bytes: 0,
+            frames: Frames::new(bounds.control_frames_max),
             unsent: BytesMut::new(),
         };
         Ok((stream, connection))
     }
 
-    /// Accounts for `count` bytes that arrived, and tells whether they are within the bounds.
-    fn received(&mut self, count: usize) -> io::Result<()> {
+    /// Accounts for bytes that arrived, and tells whether they are within the bounds.
+    fn received(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let count = bytes.len();
         if count == 0 {
             return Ok(());
         }
         let connection = &self.connection;
         connection.moved.fetch_add(1, Relaxed);
+        if connection.h2 {
+            return self.received_frames(bytes);
+        }
         if connection.phase.load(Relaxed) == IDLE {
             connection.phase.store(HEADER, Relaxed);
             self.deadline = Instant::now() + self.bounds.deadline;
@@ -179,15 +200,36 @@ impl<S: IO> Stream<S> {
             return Ok(());
         }
         self.header_bytes += count;
-        if connection.h2 && self.header_bytes >= H2_PREFACE_BYTES {
+        if self.header_bytes > self.bounds.bytes_max {
+            return Err(connection.breaks("large_header", io::ErrorKind::Other));
+        }
+        self.in_time()
+    }
+
+    /// The same for HTTP/2, whose header blocks stand in frames. What lies between them may take as long as it likes: an idle
+    /// gRPC channel is legal, and the idle bound of the connection rules it.
+    fn received_frames(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let connection = &self.connection;
+        if self.frames.pass(bytes, Instant::now).is_err() {
+            return Err(connection.breaks("frame_flood", io::ErrorKind::Other));
+        }
+        if !self.frames.is_waiting() {
             connection.phase.store(ACTIVE, Relaxed);
+            self.sleep = None;
             return Ok(());
         }
-        if !connection.h2 && self.header_bytes > self.bounds.bytes_max {
-            return Err(io::Error::other("request header too large"));
+        if connection.phase.swap(HEADER, Relaxed) != HEADER {
+            self.deadline = Instant::now() + self.bounds.deadline;
         }
-        // A client that dribbles is always readable: the timer alone would never be asked.
-        if Instant::now() >= self.deadline { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+        self.in_time()
+    }
+
+    /// A client that dribbles is always readable: the timer alone would never be asked.
+    fn in_time(&self) -> io::Result<()> {
+        if Instant::now() < self.deadline {
+            return Ok(());
+        }
+        Err(self.connection.breaks("slow_header", io::ErrorKind::TimedOut))
     }
 
     /// Pending while a header may still arrive; an error once its time is up.
@@ -201,7 +243,7 @@ impl<S: IO> Stream<S> {
             sleep.as_mut().reset(deadline);
         }
         ready!(sleep.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        Poll::Ready(Err(self.connection.breaks("slow_header", io::ErrorKind::TimedOut)))
     }
 
     /// Passes bytes on to TLS.
@@ -265,7 +307,7 @@ impl<S: IO> AsyncRead for Stream<S> {
         match Pin::new(&mut me.io).poll_read(cx, buffer) {
             Poll::Ready(result) => {
                 result?;
-                Poll::Ready(me.received(buffer.filled().len() - before))
+                Poll::Ready(me.received(&buffer.filled()[before..]))
             }
             Poll::Pending => me.poll_deadline(cx),
         }

@@ -3,8 +3,11 @@
 
 mod app;
 pub(crate) mod connection;
+mod frames;
+mod http2;
 mod socket;
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,16 +18,16 @@ use chassis::drain::Drain;
 use chassis::identity::TlsServer;
 use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::listeners::tls::Acceptor;
-use pingora::protocols::http::v2::server::default_h2_options;
 use pingora::protocols::{Ssl as _, Stream as PingoraStream};
 use pingora::server::ShutdownWatch;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use app::App;
 use connection::Connection;
-pub use connection::HeaderBounds;
+pub use connection::WireBounds;
 use socket::Socket;
 
 use crate::authn::PeerCertificate;
@@ -37,22 +40,6 @@ use crate::policy::Listener;
 /// How long after the stop a connection may stand still before it is cut: longer than a round trip around the world, shorter
 /// than anybody's patience with a rollout.
 pub const LINGER: Duration = Duration::from_secs(1);
-
-/// What a client may have in flight towards one stream and one connection before the edge has read it.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-
-/// The same for a service, which sends everything it has to say over a few connections: a window for all streams at once, so
-/// that however many of them stall, the others find theirs open. 2^31-1 is HTTP/2's end.
-const fn mesh_window_bytes(streams_max: u32) -> u32 {
-    let bytes = STREAM_WINDOW_BYTES.saturating_mul(streams_max);
-    if bytes > i32::MAX.unsigned_abs() { i32::MAX.unsigned_abs() } else { bytes }
-}
-
-/// Streams reset by the client before they were accepted, and those kept in memory after a reset (CVE-2023-44487): more, and
-/// the connection ends.
-const PENDING_RESETS_MAX: usize = 20;
-const REMEMBERED_RESETS_MAX: usize = 50;
 
 /// What admits connections.
 pub struct Admission {
@@ -70,8 +57,6 @@ pub struct Admission {
 pub struct Front {
     admission: Admission,
     app: Arc<App>,
-    bounds: HeaderBounds,
-    handshake: Duration,
     stop: ShutdownWatch,
     drain: Drain,
     metrics: ListenerMetrics,
@@ -83,35 +68,16 @@ impl Front {
     pub fn new(
         admission: Admission,
         gateway: Gateway,
-        limits: &Limits,
         stop: ShutdownWatch,
         drain: Drain,
         metrics: &Metrics,
     ) -> Arc<Self> {
         let metrics = metrics.of(admission.listener);
-        // The exact bound is the gateway's, which can say what is wrong; this one only ends a flood.
-        let flood_bytes = limits.header_bytes_max * 2;
-        let mut h2 = default_h2_options();
-        h2.max_concurrent_streams(admission.streams_max)
-            .max_header_list_size(u32::try_from(flood_bytes).unwrap_or(u32::MAX))
-            .initial_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
-            .max_concurrent_reset_streams(REMEMBERED_RESETS_MAX);
-        if admission.listener == Listener::Mesh {
-            let window = mesh_window_bytes(admission.streams_max);
-            // h2 counts up to 256 bytes of overhead for every small frame it buffers and closes the connection above a budget.
-            // Its own choice, half a window of strangers, is spent by one client stream of tiny messages that nobody reads, and
-            // every other call of that service would go down with it.
-            h2.initial_connection_window_size(window)
-                .data_frame_budget(usize::try_from(window).unwrap_or(usize::MAX));
-        }
+        let (listener, streams_max) = (admission.listener, admission.streams_max);
         let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(limits.idle());
-        let app = App { gateway, h2, options, over: CancellationToken::new() };
-        let bounds = HeaderBounds { deadline: limits.header(), bytes_max: flood_bytes };
-        let handshake = limits.handshake();
-        Arc::new(Self { admission, app: Arc::new(app), bounds, handshake, stop, drain, metrics })
+        options.h2_idle_timeout = Some(gateway.snapshot().limits.idle());
+        let app = App { gateway, listener, streams_max, options, over: CancellationToken::new() };
+        Arc::new(Self { admission, app: Arc::new(app), stop, drain, metrics })
     }
 
     /// Which listener it is.
@@ -136,15 +102,23 @@ impl Front {
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, _permit: Permit) {
-        let Some((stream, connection)) = self.shake_hands(stream, peer).await else {
+        // A connection keeps the bounds it was accepted under.
+        let snapshot = self.app.gateway.snapshot();
+        let bounds = wire_bounds(self.admission.streams_max, &snapshot.limits);
+        let handshake = snapshot.limits.handshake();
+        // Services renew their connections themselves, each when it has another to go on with.
+        let age = if self.listener() == Listener::Mesh { None } else { snapshot.limits.age() };
+        drop(snapshot);
+        let Some((stream, connection)) = self.shake_hands(stream, peer, handshake, bounds).await else {
             self.metrics.handshake_failed();
             return;
         };
         let _open = self.metrics.connection_begins();
+        let (stop, stopped) = watch::channel(false);
         let serving = async {
             let mut next = Some(stream);
             while let Some(stream) = next {
-                next = ServerApp::process_new(&self.app, stream, &self.stop).await;
+                next = ServerApp::process_new(&self.app, stream, &stopped).await;
             }
         };
         // Of HTTP/2 this is only the connection, its streams are tasks of their own; HTTP/1 does all its work here.
@@ -153,7 +127,10 @@ impl Front {
         tokio::select! {
             biased;
             () = serving => (),
-            () = self.stands_still(&connection) => (),
+            () = self.wind_down(&connection, age, stop) => (),
+        }
+        if let Some(bound) = connection.cut() {
+            self.metrics.connection_cut(bound);
         }
     }
 
@@ -161,6 +138,8 @@ impl Front {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
+        within: Duration,
+        bounds: WireBounds,
     ) -> Option<(PingoraStream, Arc<Connection>)> {
         let listener = self.admission.listener;
         let socket = Socket::new(stream, peer).ok()?;
@@ -171,7 +150,7 @@ impl Front {
             sleep(LINGER).await;
         };
         let shaken = tokio::select! {
-            shaken = timeout(self.handshake, acceptor.tls_handshake(socket)) => shaken,
+            shaken = timeout(within, acceptor.tls_handshake(socket)) => shaken,
             () = stopped => return None,
         };
         let tls = match shaken {
@@ -194,13 +173,34 @@ impl Front {
             Some(der) => Some(Arc::new(PeerCertificate::from_der(der).ok()?)),
             None => None,
         };
-        let (stream, connection) = connection::Stream::new(tls, certificate, self.bounds).ok()?;
+        let (stream, connection) = connection::Stream::new(tls, certificate, bounds).ok()?;
         Some((Box::new(stream), connection))
     }
 
-    /// Resolves after the stop, when no request is open and no byte has moved for a while.
-    async fn stands_still(&self, connection: &Connection) {
-        self.drain.stopping().await;
+    /// Tells a connection that its time is over, when it is old or the process stops. Resolves when no request is open and no byte
+    /// has moved for a while: it is then cut, because a client that answers no GOAWAY would hold it for ever.
+    async fn wind_down(&self, connection: &Connection, age: Option<Duration>, stop: watch::Sender<bool>) {
+        let mut stopping = self.stop.clone();
+        let stopping = stopping.wait_for(|stop| *stop);
+        // Jitter: clients that came together, after a rollout or an outage, must not all come back together.
+        let age = age.map(|age| age.mul_f64(rand::random_range(0.9..=1.0)));
+        let grows_old = async {
+            match age {
+                Some(age) => sleep(age).await,
+                None => pending().await,
+            }
+        };
+        let is_old = tokio::select! {
+            _ = stopping => false,
+            () = grows_old => true,
+        };
+        // HTTP/2 says GOAWAY, twice as RFC 9113 section 6.8 advises: first with the highest number, so that what is on its way is
+        // served, then, a round trip later, with the last that was. HTTP/1 says Connection: close with its next answer.
+        let _ = stop.send(true);
+        if is_old && !connection.is_h2() {
+            // Cutting a connection of HTTP/1 that waits would lose the request that is on its way to it.
+            self.drain.stopping().await;
+        }
         let (mut moved, mut since) = (connection.moved(), Instant::now());
         loop {
             sleep(LINGER / 5).await;
@@ -211,5 +211,15 @@ impl Front {
                 return;
             }
         }
+    }
+}
+
+/// What the next connection may cost. Each of its streams may be cancelled once a second besides.
+fn wire_bounds(streams_max: u32, limits: &Limits) -> WireBounds {
+    let per_second = limits.http2.control_frames_per_s_max.saturating_add(streams_max);
+    WireBounds {
+        deadline: limits.header(),
+        bytes_max: http2::flood_bytes(limits),
+        control_frames_max: per_second.saturating_mul(10),
     }
 }
