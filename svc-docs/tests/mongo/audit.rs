@@ -42,7 +42,6 @@ async fn append(docs: &Fixture, caller: Caller, events: Vec<AuditEvent>) -> Resu
     let mut request = Request::new(AppendRequest { events });
     request.extensions_mut().insert(Call {
         caller: Arc::new(caller),
-        token: None,
         deadline: chassis::Deadline::after(Duration::from_secs(60)),
         transaction_id: "t".into(),
         hops: 1,
