@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chassis::call::{Scopes, Subject};
 use serde_json::{Map, Value};
 
-use super::config::Issuer;
+use super::config::{Issuer, RequiredClaim};
 use super::jws::Header;
 use super::refusal::{Cause, Refusal};
 use crate::jwks::Algorithm;
@@ -33,6 +33,7 @@ pub struct Rules {
     scope_claim: String,
     leeway_s: u64,
     lifetime_s_max: u64,
+    required: Vec<RequiredClaim>,
 }
 
 /// A token that holds.
@@ -56,6 +57,7 @@ impl From<&Issuer> for Rules {
             scope_claim: issuer.scope_claim.clone(),
             leeway_s: issuer.leeway_s,
             lifetime_s_max: issuer.lifetime_s_max,
+            required: issuer.required_claims.clone(),
         }
     }
 }
@@ -82,6 +84,9 @@ impl Rules {
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.audience(claims)?;
         let expires = self.times(claims, now)?;
+        if !self.required.iter().all(|required| met(required, claims)) {
+            return Err(Cause::Claim.into());
+        }
         Ok(Verified {
             subject: self.subject(claims)?,
             expires_at: UNIX_EPOCH + Duration::from_secs(expires),
@@ -127,6 +132,19 @@ impl Rules {
             customer_id: identifier(claims.get(&self.customer_claim))?,
             scopes: scopes(claims.get(&self.scope_claim))?,
         })
+    }
+}
+
+/// Whether the claims have what the issuer's tokens must have.
+fn met(required: &RequiredClaim, claims: &Map<String, Value>) -> bool {
+    let one_of = |value: &Value| {
+        value.as_str().is_some_and(|text| required.values.iter().any(|allowed| allowed == text))
+    };
+    match claims.get(&required.claim) {
+        None | Some(Value::Null) => false,
+        Some(_) if required.values.is_empty() => true,
+        Some(Value::Array(several)) => several.iter().any(one_of),
+        Some(one) => one_of(one),
     }
 }
 

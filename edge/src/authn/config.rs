@@ -53,9 +53,23 @@ pub struct Issuer {
     /// How far its clock may be off.
     #[serde(default = "leeway_s")]
     pub leeway_s: u64,
-    /// The longest its tokens may live. What a token says cannot be taken back, so it must not be said for long.
+    /// The longest its tokens may live. Revocation reaches an edge only while its provider does, so nothing is said for long.
     #[serde(default = "lifetime_s_max")]
     pub lifetime_s_max: u64,
+    /// Claims its tokens must have, besides those that every token must have.
+    #[serde(default)]
+    pub required_claims: Vec<RequiredClaim>,
+}
+
+/// A claim that must be there, and what it may be.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequiredClaim {
+    /// Its name.
+    pub claim: String,
+    /// The claim must be one of these, or a list that has one of them. Without any it may be whatever is not null.
+    #[serde(default)]
+    pub values: Vec<String>,
 }
 
 fn typ() -> Vec<String> {
@@ -166,6 +180,7 @@ impl Issuer {
             ("typ", self.typ.is_empty()),
             ("customer_claim", self.customer_claim.is_empty()),
             ("scope_claim", self.scope_claim.is_empty()),
+            ("required_claims.claim", self.required_claims.iter().any(|required| required.claim.is_empty())),
         ];
         if let Some((key, _)) = empties.into_iter().find(|(_, empty)| *empty) {
             return Err(ConfigError::Empty { issuer: issuer(), key });

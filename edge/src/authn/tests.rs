@@ -32,6 +32,7 @@ fn config(jwks: Source) -> Config {
             scope_claim: "scope".into(),
             leeway_s: 30,
             lifetime_s_max: 3600,
+            required_claims: Vec::new(),
         }],
         partners: vec![super::config::Partner { uri: "https://psp.example/".into(), id: "psp".into() }],
         token_cache_entries_max: 100,

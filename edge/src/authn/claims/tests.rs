@@ -18,6 +18,7 @@ fn rules() -> Rules {
         scope_claim: "scope".into(),
         leeway_s: 30,
         lifetime_s_max: 3600,
+        required_claims: Vec::new(),
     })
 }
 
@@ -205,6 +206,26 @@ fn scopes_are_words_or_a_list_of_words() {
     check(json!("é"), None);
     check(json!({"a": true}), None);
     check(json!(vec!["a"; 129]), None);
+}
+
+#[test]
+fn a_claim_that_is_required_must_be_there_and_be_one_of_the_values() {
+    let check = |values: &[&str], claim: Value, met: bool| {
+        let values = values.iter().map(|value| (*value).to_owned()).collect();
+        let required = vec![RequiredClaim { claim: "client_id".into(), values }];
+        let rules = Rules { required, ..rules() };
+        let now = UNIX_EPOCH + Duration::from_secs(NOW);
+        let verified = rules.verify(&claims(json!({ "client_id": claim })), now).map(|_| ());
+        assert_eq!(verified, if met { Ok(()) } else { refused(Cause::Claim) }, "{claim}");
+    };
+    check(&[], json!("anything"), true);
+    check(&[], json!(0), true);
+    check(&[], Value::Null, false);
+    check(&["web", "app"], json!("app"), true);
+    check(&["web", "app"], json!(["other", "web"]), true);
+    for other in [json!("App"), json!("web app"), json!(""), json!([]), json!([["web"]]), json!(7), Value::Null] {
+        check(&["web", "app"], other, false);
+    }
 }
 
 #[test]
