@@ -34,6 +34,9 @@ pub struct Rules {
     leeway_s: u64,
     lifetime_s_max: u64,
     required: Vec<RequiredClaim>,
+    /// Whether proofs of keys are taken.
+    keys_bind: bool,
+    must_bind: bool,
 }
 
 /// A token that holds.
@@ -42,8 +45,21 @@ pub struct Verified {
     pub subject: Subject,
     /// From here on the token is refused: its expiry and the leeway.
     pub expires_at: SystemTime,
-    /// The only certificate it may come with (RFC 8705 section 3.1).
-    pub bound_to: Option<[u8; 32]>,
+    /// What it may only come with.
+    pub binding: Binding,
+    /// Its `jti`.
+    pub id: Option<String>,
+}
+
+/// What a token may only come with, by its SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// Whoever bears it may use it.
+    None,
+    /// A client certificate (RFC 8705 section 3.1).
+    Certificate([u8; 32]),
+    /// The key that a proof is signed with (RFC 9449 section 6.1).
+    Key([u8; 32]),
 }
 
 impl From<&Issuer> for Rules {
@@ -58,6 +74,8 @@ impl From<&Issuer> for Rules {
             leeway_s: issuer.leeway_s,
             lifetime_s_max: issuer.lifetime_s_max,
             required: issuer.required_claims.clone(),
+            keys_bind: issuer.dpop.is_some(),
+            must_bind: issuer.dpop.as_ref().is_some_and(|dpop| dpop.required),
         }
     }
 }
@@ -90,8 +108,23 @@ impl Rules {
         Ok(Verified {
             subject: self.subject(claims)?,
             expires_at: UNIX_EPOCH + Duration::from_secs(expires),
-            bound_to: binding(claims)?,
+            binding: self.binding(claims)?,
+            id: identifier(claims.get("jti"))?,
         })
+    }
+
+    /// What an issuer has answered about a token that is no JWT (RFC 7662 section 2.2). It says less than a token would; what it
+    /// does say must hold all the same, and audience, subject and expiry it must say.
+    pub fn answered(&self, claims: &Map<String, Value>, now: SystemTime) -> Result<Verified, Refusal> {
+        match claims.get("active") {
+            Some(Value::Bool(true)) => (),
+            Some(Value::Bool(false)) => return Err(Cause::Inactive.into()),
+            Some(_) | None => return Err(Refusal::IssuerUnavailable),
+        }
+        if claims.contains_key("iss") && !self.issued(claims) {
+            return Err(Cause::Issuer.into());
+        }
+        self.verify(claims, now)
     }
 
     fn audience(&self, claims: &Map<String, Value>) -> Result<(), Cause> {
@@ -123,6 +156,23 @@ impl Rules {
             return Err(Cause::Lifetime.into());
         }
         Ok(refused_from)
+    }
+
+    /// `cnf`: a confirmation that cannot be checked here makes the token useless, not free.
+    fn binding(&self, claims: &Map<String, Value>) -> Result<Binding, Cause> {
+        let Some(confirmation) = claims.get("cnf") else {
+            return if self.must_bind { Err(Cause::Binding) } else { Ok(Binding::None) };
+        };
+        let confirmation = confirmation.as_object().ok_or(Cause::Claim)?;
+        let mut members = confirmation.iter();
+        let (Some((name, Value::String(text))), None) = (members.next(), members.next()) else {
+            return Err(Cause::Binding);
+        };
+        match name.as_str() {
+            "x5t#S256" => thumbprint(text).map(Binding::Certificate),
+            "jkt" if self.keys_bind => thumbprint(text).map(Binding::Key),
+            _ => Err(Cause::Binding),
+        }
     }
 
     fn subject(&self, claims: &Map<String, Value>) -> Result<Subject, Cause> {
@@ -199,19 +249,10 @@ fn scopes(claim: Option<&Value>) -> Result<Scopes, Cause> {
     }
 }
 
-/// `cnf`: a confirmation that cannot be checked here (a DPoP key) makes the token useless, not free.
-fn binding(claims: &Map<String, Value>) -> Result<Option<[u8; 32]>, Cause> {
-    let Some(confirmation) = claims.get("cnf") else { return Ok(None) };
-    let confirmation = confirmation.as_object().ok_or(Cause::Claim)?;
-    let mut members = confirmation.iter();
-    let (Some((name, Value::String(thumbprint))), None) = (members.next(), members.next()) else {
-        return Err(Cause::Binding);
-    };
-    if name != "x5t#S256" {
-        return Err(Cause::Binding);
-    }
-    let thumbprint = URL_SAFE_NO_PAD.decode(thumbprint).map_err(|_| Cause::Claim)?;
-    thumbprint.try_into().map(Some).map_err(|_| Cause::Claim)
+/// A SHA-256 in base64url.
+fn thumbprint(text: &str) -> Result<[u8; 32], Cause> {
+    let hash = URL_SAFE_NO_PAD.decode(text).map_err(|_| Cause::Claim)?;
+    hash.try_into().map_err(|_| Cause::Claim)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ async fn a10_a_remembered_token_expires_all_the_same() {
     let memory = Memory::default();
     let at = |seconds| {
         let now = instant() + Duration::from_secs(seconds);
-        scene.authenticator.authenticate(Listener::Public, None, &memory, &headers, now)
+        scene.authenticator.authenticate(Listener::Public, None, &memory, get(&headers), now)
     };
     assert!(at(0).await.is_ok());
     assert!(at(629).await.is_ok());
@@ -38,7 +38,7 @@ async fn a_connection_that_is_believed_is_asked_again_for_another_token() {
     let (scene, memory) = (Scene::new().await, Memory::default());
     let on_one = |headers: HeaderMap| {
         let (authenticator, memory) = (&scene.authenticator, &memory);
-        async move { authenticator.authenticate(Listener::Public, None, memory, &headers, instant()).await }
+        async move { authenticator.authenticate(Listener::Public, None, memory, get(&headers), instant()).await }
     };
     let token = scene.signer.token(&claims());
     assert!(on_one(bearer(&token)).await.is_ok());
@@ -126,7 +126,7 @@ async fn nobody_is_nobody() {
     let scene = Scene::new().await;
     let nobody = scene
         .authenticator
-        .authenticate(Listener::Public, None, &Memory::default(), &HeaderMap::new(), instant())
+        .authenticate(Listener::Public, None, &Memory::default(), get(&HeaderMap::new()), instant())
         .await
         .unwrap();
     assert_eq!(nobody.caller.kind(), "anonymous");
@@ -145,7 +145,7 @@ async fn until(
     let memory = Memory::default();
     loop {
         let result =
-            authenticator.authenticate(Listener::Public, None, &memory, &bearer(token), instant()).await;
+            authenticator.authenticate(Listener::Public, None, &memory, get(&bearer(token)), instant()).await;
         if done(&result) {
             return;
         }
@@ -174,7 +174,7 @@ async fn a16_keys_come_and_go_with_their_tokens() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     let (old_token, new_token) = (old.token(&claims()), new.token(&claims()));
     let first = authenticator
-        .authenticate(Listener::Public, None, &Memory::default(), &bearer(&old_token), instant())
+        .authenticate(Listener::Public, None, &Memory::default(), get(&bearer(&old_token)), instant())
         .await;
     assert_eq!(first.unwrap_err(), Refusal::KeysUnavailable, "the issuer has not published anything");
     server.set("/keys", Answer::Body(key_set(&[&old])));
@@ -187,7 +187,7 @@ async fn a16_keys_come_and_go_with_their_tokens() {
     let memory = Memory::default();
     let on_one = |token| {
         let (authenticator, memory, headers) = (&authenticator, &memory, bearer(token));
-        async move { authenticator.authenticate(Listener::Public, None, memory, &headers, instant()).await }
+        async move { authenticator.authenticate(Listener::Public, None, memory, get(&headers), instant()).await }
     };
     assert!(on_one(&old_token).await.is_ok());
     server.set("/keys", Answer::Body(key_set(&[&new])));
