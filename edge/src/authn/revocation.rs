@@ -141,7 +141,7 @@ impl Revocations {
     }
 
     /// Takes in what was revoked, each until its token expires, and forgets what has expired by now.
-    fn add(&self, revoked: impl IntoIterator<Item = (TokenId, SystemTime)>, now: SystemTime) {
+    pub(super) fn add(&self, revoked: impl IntoIterator<Item = (TokenId, SystemTime)>, now: SystemTime) {
         // An expired token is believed for the leeway of its issuer, of which nothing is known here.
         let leeway = Duration::from_secs(LEEWAY_S_MAX);
         let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);

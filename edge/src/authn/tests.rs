@@ -1,5 +1,8 @@
-//! Credentials as they come in on each listener: rows A1 to A7 and A16 against a real key set, partners, and the mesh.
+//! Credentials as they come in on each listener: the rows of forged tokens against a real key set, bound and revoked ones,
+//! partners, and the mesh.
 
+mod bound;
+mod forged;
 mod listeners;
 mod tokens;
 

@@ -21,7 +21,7 @@ use super::claims::{Binding, Rules, Verified};
 use super::config::{self, Config, ConfigError};
 use super::credentials::{self, Asked, Scheme};
 use super::introspection::{self, Introspector, is_opaque};
-use super::jws::Jws;
+use super::jws::{self, Jws};
 use super::memory::Memory;
 use super::peer::sha256;
 use super::proof;
@@ -255,6 +255,11 @@ impl Tokens {
 
     /// Believes or refuses a token. Without waiting when it is remembered or its key is known.
     async fn verify(&self, token: &str, now: SystemTime) -> Result<Arc<Token>, Refusal> {
+        // Before anything that costs by the byte.
+        if token.len() > jws::BYTES_MAX {
+            self.counts.refused.inc();
+            return Err(Cause::Malformed.into());
+        }
         let hash = sha256(token.as_bytes());
         if let Some(token) = self.verified.get(&hash)
             && self.holds(&token, now)?
