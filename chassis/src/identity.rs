@@ -1,9 +1,11 @@
-//! Who a process is and whom it trusts: a certificate chain, its key and a bundle of roots, read from files and watched, so
-//! that a rotated certificate serves the next handshake without a restart. Workloads are known by their SPIFFE id, the one URI
-//! in their certificate.
+//! Who a process is and whom it trusts: a certificate chain, its key, a bundle of roots and lists of what they have revoked, read
+//! from files and watched, so that a rotated certificate serves the next handshake without a restart. Workloads are known by
+//! their SPIFFE id, the one URI in their certificate. What a handshake asks of a client is in [`verifier`]; that it still holds
+//! while the connection is open, in [`standing`].
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,7 +13,8 @@ use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::sync::watch;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
@@ -19,9 +22,13 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 use crate::config;
 use crate::drain::Drain;
 
+mod crl;
+mod standing;
 mod verifier;
 
-use verifier::OnlyWorkloads;
+pub use crl::{Crls, Doubt};
+pub use standing::Standing;
+use verifier::Admission;
 
 /// How often the files are read. Rotated certificates overlap for hours; a few seconds are soon enough, and reading three
 /// small files costs less than a watch that misses a swapped symlink.
@@ -39,6 +46,8 @@ pub struct Identity {
     files: Arc<Files>,
     current: watch::Receiver<Arc<Material>>,
     publish: Arc<watch::Sender<Arc<Material>>>,
+    /// The current generation, for those who only want to know whether something has changed.
+    generation: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -47,6 +56,7 @@ struct Files {
     key: PathBuf,
     trust_bundle: PathBuf,
     trust_domain: String,
+    crls: Crls,
 }
 
 /// One generation of an identity.
@@ -62,6 +72,8 @@ pub struct Material {
     pub root_certificates: Vec<CertificateDer<'static>>,
     /// Rises with every reload; connections made under an older one may be let go.
     pub generation: u64,
+    /// What chains of clients are held against: the roots and what they have revoked.
+    clients: Arc<dyn ClientCertVerifier>,
     fingerprint: Vec<u8>,
 }
 
@@ -71,15 +83,25 @@ impl Identity {
     /// # Errors
     /// When a file cannot be read, the key is not the certificate's, or the leaf is not valid at this moment.
     pub fn load(config: &config::Identity) -> anyhow::Result<Self> {
+        Self::load_with(config, &Crls::default())
+    }
+
+    /// The same, with lists of certificates that its roots have revoked.
+    ///
+    /// # Errors
+    /// As [`Identity::load`], and when a list cannot be read.
+    pub fn load_with(config: &config::Identity, crls: &Crls) -> anyhow::Result<Self> {
         let files = Files {
             certificate: config.certificate.clone(),
             key: config.key.clone(),
             trust_bundle: config.trust_bundle.clone(),
             trust_domain: config.trust_domain.clone(),
+            crls: crls.clone(),
         };
         let material = Arc::new(files.read(1)?);
+        let generation = Arc::new(AtomicU64::new(material.generation));
         let (publish, current) = watch::channel(material);
-        Ok(Self { files: Arc::new(files), current, publish: Arc::new(publish) })
+        Ok(Self { files: Arc::new(files), current, publish: Arc::new(publish), generation })
     }
 
     /// Reads the files again every few seconds until the drain. What cannot be read or does not fit together is refused, and
@@ -104,7 +126,9 @@ impl Identity {
             Ok(new) if new.fingerprint == old.fingerprint => (),
             Ok(new) => {
                 tracing::info!(generation = new.generation, "identity reloaded");
+                let generation = new.generation;
                 self.publish.send_replace(Arc::new(new));
+                self.generation.store(generation, Ordering::Release);
             }
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "identity not reloaded, the old one serves on")
@@ -139,7 +163,8 @@ impl Identity {
     /// The workload a peer's certificate names: it has exactly one URI, and that is a SPIFFE id of this trust domain.
     #[must_use]
     pub fn workload(&self, certificate: &[u8]) -> Option<String> {
-        let uri = only_uri(certificate)?;
+        let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+        let uri = only_uri(&certificate)?;
         let workload = uri.strip_prefix("spiffe://")?.strip_prefix(self.trust_domain())?.strip_prefix('/')?;
         let plain = !workload.is_empty()
             && workload.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
@@ -206,8 +231,11 @@ impl Files {
             "the certificate in {} is not valid now",
             self.certificate.display()
         );
-        let fingerprint = [chain_pem, key_pem, roots_pem].concat();
-        Ok(Material { chain, key, roots: Arc::new(roots), root_certificates, generation, fingerprint })
+        let roots = Arc::new(roots);
+        let lists = self.crls.read()?;
+        let clients = lists.verifier(&roots, &self.crls)?;
+        let fingerprint = [chain_pem, key_pem, roots_pem, lists.fingerprint].concat();
+        Ok(Material { chain, key, roots, root_certificates, generation, clients, fingerprint })
     }
 }
 
@@ -220,14 +248,13 @@ fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 }
 
 /// The URI of a certificate, if it has exactly one.
-fn only_uri(certificate: &[u8]) -> Option<String> {
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+fn only_uri<'c>(certificate: &'c X509Certificate<'_>) -> Option<&'c str> {
     let names = certificate.subject_alternative_name().ok()??;
     let mut uris = names
         .value
         .general_names
         .iter()
-        .filter_map(|name| if let GeneralName::URI(uri) = name { Some((*uri).to_owned()) } else { None });
+        .filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None });
     let uri = uris.next()?;
     uris.next().is_none().then_some(uri)
 }
@@ -286,12 +313,7 @@ impl TlsServer {
 }
 
 fn build_server(material: &Material, clients: &Clients, alpn: &Vec<Vec<u8>>) -> anyhow::Result<ServerConfig> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(material.roots.clone(), crypto());
-    let verifier = match clients {
-        Clients::Optional => verifier.allow_unauthenticated().build()?,
-        Clients::Required => verifier.build()?,
-        Clients::Only(allowed) => Arc::new(OnlyWorkloads::new(verifier.build()?, allowed.clone())),
-    };
+    let verifier = Arc::new(Admission::new(Arc::clone(&material.clients), clients.clone()));
     let mut config = ServerConfig::builder_with_provider(crypto())
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)

@@ -3,17 +3,23 @@
 //! the transaction token that says so; whether that caller may call the method is for `authz`.
 //!
 //! [`jws`] takes a token apart, [`claims`] judges it, both pure; the keys are [`crate::jwks`]'. A token that was verified once
-//! is remembered until it expires or its issuer's keys change, so that the common request costs one hash and one lookup.
+//! is remembered until it expires or its issuer's keys change, so that the common request costs one hash and one lookup; one that
+//! is no JWT is asked about ([`introspection`]). [`revocation`] knows the tokens that were taken back, [`proof`] checks that the
+//! holder of a token has its key.
 
-mod bearer;
 mod claims;
 mod config;
+mod credentials;
+mod introspection;
 mod jws;
 mod memory;
 mod mesh;
 mod peer;
+mod proof;
 mod refusal;
+mod revocation;
 mod stamp;
+mod standing;
 mod tokens;
 
 use std::collections::HashMap;
@@ -24,18 +30,24 @@ use chassis::call::{Caller, Partner, Principal};
 use chassis::drain::Drain;
 use chassis::metrics::Metrics;
 use chassis::transaction_token::{Signer, TokenError};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 
 use crate::policy::Listener;
+use crate::provider::Provider;
 use crate::rate::Who;
+use claims::Binding;
+use credentials::Scheme;
 use mesh::Mesh;
 use stamp::Stamps;
 use tokens::Tokens;
 
 pub use config::{Config, ConfigError};
+pub use credentials::Asked;
 pub use memory::Memory;
 pub use peer::{PeerCertificate, Unreadable};
-pub use refusal::{Cause, CertificateCause, Refusal};
+pub use proof::ALGORITHM_NAMES as PROOF_ALGORITHMS;
+pub use refusal::{Cause, CertificateCause, ProofCause, Refusal};
+pub use standing::Credentials;
 
 /// Decides who sends a request. Built once per configuration; keeps its issuers' keys fresh until dropped.
 pub struct Authenticator {
@@ -56,6 +68,8 @@ pub struct Authenticated {
     stamps: Arc<Stamps>,
     /// From when the credentials are no longer good; none for nobody, who has none.
     pub expires_at: Option<SystemTime>,
+    /// What of them may be taken back before that.
+    pub credentials: Credentials,
 }
 
 impl Authenticator {
@@ -94,9 +108,16 @@ impl Authenticator {
         })
     }
 
-    /// Forgets the numbers of what `old` had and this one has not.
+    /// Comes into force in the place of `old`: the bounds of what both remember are this one's, and the numbers of what only `old`
+    /// had are forgotten.
     pub fn forget(&self, old: &Self) {
         self.tokens.forget(&old.tokens);
+    }
+
+    /// Follows what `provider` (`edge.v1.RevocationService`) says is revoked until the drain; once for all authenticators that take
+    /// this one's place.
+    pub fn follow_revocations(&self, provider: Provider, drain: &Drain) {
+        self.tokens.revocations.follow(provider, drain);
     }
 
     /// Believes or refuses the credentials of one request. Waits only for an issuer's keys, and only when a token names a key
@@ -106,13 +127,13 @@ impl Authenticator {
         listener: Listener,
         peer: Option<&PeerCertificate>,
         memory: &Memory,
-        headers: &HeaderMap,
+        asked: Asked<'_>,
         now: SystemTime,
     ) -> Result<Authenticated, Refusal> {
         match listener {
-            Listener::Public => self.person(peer, memory, headers, now).await,
-            Listener::Partner => self.partner(peer, memory, headers, now).await,
-            Listener::Mesh => self.mesh.authenticate(peer, headers, now),
+            Listener::Public => self.person(peer, memory, asked, now).await,
+            Listener::Partner => self.partner(peer, memory, asked, now).await,
+            Listener::Mesh => self.mesh.authenticate(peer, asked.headers, now),
         }
     }
 
@@ -120,34 +141,46 @@ impl Authenticator {
         &self,
         peer: Option<&PeerCertificate>,
         memory: &Memory,
-        headers: &HeaderMap,
+        asked: Asked<'_>,
         now: SystemTime,
     ) -> Result<Authenticated, Refusal> {
-        let Some(token) = self.tokens.of(headers, memory, now).await? else {
+        let Some((scheme, token)) = self.tokens.of(asked, memory, now).await? else {
             return Ok(self.anonymous.clone());
         };
-        // A bound token works with its certificate only, wherever it is shown, and no longer than that is valid.
-        let proven = peer.filter(|peer| peer.is_valid(now)).map(|peer| peer.sha256);
-        if token.bound_to.is_some_and(|bound_to| proven != Some(bound_to)) {
-            return Err(Cause::Binding.into());
+        let mut authenticated = token.authenticated.clone();
+        match (token.binding, scheme) {
+            (Binding::None, Scheme::Bearer) => (),
+            // A bound token works with its certificate only, wherever it is shown, and no longer than that is good.
+            (Binding::Certificate(sha256), Scheme::Bearer) => {
+                let proven = peer.filter(|peer| peer.sha256 == sha256 && peer.is_good(now));
+                let peer = proven.ok_or(Cause::Binding)?;
+                authenticated.ends_by(peer.not_after);
+                authenticated.credentials.certificate.clone_from(&peer.standing);
+            }
+            (Binding::Key(key), Scheme::DPoP) => self.tokens.proven(asked, &token, &key, now)?,
+            // RFC 9449 section 7.2: neither may be shown as the other.
+            (Binding::Key(_), Scheme::Bearer) => return Err(Refusal::ProofRequired),
+            (Binding::None | Binding::Certificate(_), Scheme::DPoP) => return Err(Cause::Binding.into()),
         }
-        Ok(token.authenticated.clone())
+        Ok(authenticated)
     }
 
     async fn partner(
         &self,
         peer: Option<&PeerCertificate>,
         memory: &Memory,
-        headers: &HeaderMap,
+        asked: Asked<'_>,
         now: SystemTime,
     ) -> Result<Authenticated, Refusal> {
         let peer = peer.ok_or(Refusal::CertificateRequired)?;
         let id = self.partners.get(peer.name(now)?).ok_or(CertificateCause::Name)?;
-        let token = self.tokens.of(headers, memory, now).await?;
+        let shown = self.tokens.of(asked, memory, now).await?;
         // RFC 8705 section 3: a partner's token must be bound, and to this certificate; a stolen one is of no use.
-        if token.as_ref().is_some_and(|token| token.bound_to != Some(peer.sha256)) {
+        let bound = (Scheme::Bearer, Binding::Certificate(peer.sha256));
+        if shown.as_ref().is_some_and(|(scheme, token)| (*scheme, token.binding) != bound) {
             return Err(Cause::Binding.into());
         }
+        let token = shown.map(|(_, token)| token);
         if let Some(known) = memory.partner(id, token.as_ref()) {
             return Ok(known);
         }
@@ -156,7 +189,9 @@ impl Authenticator {
         let ends = token_ends.map_or(peer.not_after, |token_ends| token_ends.min(peer.not_after));
         let principal = Principal::Partner(Partner { id: id.clone(), subject });
         let caller = Arc::new(Caller { principal, service: None });
-        let authenticated = Authenticated::new(&self.signer, caller, Some(ends));
+        let mut authenticated = Authenticated::new(&self.signer, caller, Some(ends));
+        let taken_back = token.as_ref().and_then(|token| token.authenticated.credentials.token.clone());
+        authenticated.credentials = Credentials { token: taken_back, certificate: peer.standing.clone() };
         memory.keep_partner(token, &authenticated);
         Ok(authenticated)
     }
@@ -165,7 +200,11 @@ impl Authenticator {
 impl Authenticated {
     pub(crate) fn new(signer: &Signer, caller: Arc<Caller>, expires_at: Option<SystemTime>) -> Self {
         let stamps = Stamps::new(signer, Arc::clone(&caller), expires_at);
-        Self { who: Who::of(&caller), caller, stamps, expires_at }
+        Self { who: Who::of(&caller), caller, stamps, expires_at, credentials: Credentials::default() }
+    }
+
+    fn ends_by(&mut self, end: SystemTime) {
+        self.expires_at = Some(self.expires_at.map_or(end, |expires_at| expires_at.min(end)));
     }
 
     /// The transaction token that tells the workload `audience` who calls.

@@ -9,6 +9,7 @@ use chassis::transaction_token::TokenError;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::authn::PROOF_ALGORITHMS;
 use crate::transcode::{Failed, http_status_of};
 use crate::{rate, relay};
 
@@ -55,6 +56,16 @@ pub enum Error {
     TokenInvalid { cause: &'static str },
     #[error("the token has expired")]
     TokenExpired,
+    #[error("the token has been revoked")]
+    TokenRevoked,
+    #[error("the token is bound to a key that must be proven")]
+    ProofRequired,
+    #[error("the proof of possession is not valid: {cause}")]
+    ProofInvalid { cause: &'static str },
+    #[error("too many proofs of possession at once")]
+    ProofsExhausted,
+    #[error("the token's issuer is not available")]
+    IssuerUnavailable,
     #[error("the keys of the token's issuer are not available")]
     KeysUnavailable,
     #[error("a client certificate is required")]
@@ -128,7 +139,9 @@ impl Failure for Error {
             }
             Self::NotAcceptable { available } => vec![("available", (*available).to_owned())],
             Self::InvalidHeader { header } => vec![("header", (*header).to_owned())],
-            Self::TokenInvalid { cause } | Self::CertificateInvalid { cause } => {
+            Self::TokenInvalid { cause }
+            | Self::ProofInvalid { cause }
+            | Self::CertificateInvalid { cause } => {
                 vec![("cause", (*cause).to_owned())]
             }
             Self::ScopeMissing { any_of } => vec![("any_scope", any_of.join(" "))],
@@ -153,6 +166,10 @@ impl Failure for Error {
             | Self::OriginRefused
             | Self::TokenMissing
             | Self::TokenExpired
+            | Self::TokenRevoked
+            | Self::ProofRequired
+            | Self::ProofsExhausted
+            | Self::IssuerUnavailable
             | Self::KeysUnavailable
             | Self::CertificateRequired
             | Self::TransactionTokenInvalid { .. }
@@ -195,6 +212,8 @@ impl Failure for Error {
                 | Self::UpstreamUnavailable { .. }
                 | Self::UpstreamBusy { .. }
                 | Self::KeysUnavailable
+                | Self::IssuerUnavailable
+                | Self::ProofsExhausted
         );
         passes.then_some(Duration::from_secs(1))
     }
@@ -256,6 +275,11 @@ impl Error {
             Self::TokenMissing => Row::of(Kind::Unauthenticated, "TOKEN_MISSING"),
             Self::TokenInvalid { .. } => Row::of(Kind::Unauthenticated, "TOKEN_INVALID"),
             Self::TokenExpired => Row::of(Kind::Unauthenticated, "TOKEN_EXPIRED"),
+            Self::TokenRevoked => Row::of(Kind::Unauthenticated, "TOKEN_REVOKED"),
+            Self::ProofRequired => Row::of(Kind::Unauthenticated, "PROOF_REQUIRED"),
+            Self::ProofInvalid { .. } => Row::of(Kind::Unauthenticated, "PROOF_INVALID"),
+            Self::ProofsExhausted => Row::of(Kind::Exhausted, "PROOFS_EXHAUSTED"),
+            Self::IssuerUnavailable => Row::of(Kind::Unavailable, "ISSUER_UNAVAILABLE"),
             Self::KeysUnavailable => Row::of(Kind::Unavailable, "KEYS_UNAVAILABLE"),
             Self::CertificateRequired => Row::of(Kind::Unauthenticated, "CERTIFICATE_REQUIRED"),
             Self::CertificateInvalid { .. } => Row::of(Kind::Unauthenticated, "CERTIFICATE_INVALID"),
@@ -330,12 +354,20 @@ impl Error {
         Some((http::header::RETRY_AFTER, after.as_secs_f64().ceil().max(1.0).to_string()))
     }
 
-    /// RFC 6750 section 3: no error code when no token came, and never the reason inside.
+    /// RFC 6750 section 3: no error code when no token came, and never the reason inside. RFC 9449 section 7.1 where a proof is
+    /// what is wrong.
     fn challenge(&self) -> Option<String> {
         if let Self::ScopeMissing { any_of } = self {
             return Some(format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", any_of.join(" ")));
         }
-        if matches!(self, Self::TokenInvalid { .. } | Self::TokenExpired) {
+        let dpop = |error| Some(format!("DPoP error=\"{error}\", algs=\"{PROOF_ALGORITHMS}\""));
+        if matches!(self, Self::ProofRequired) {
+            return dpop("invalid_token");
+        }
+        if matches!(self, Self::ProofInvalid { .. }) {
+            return dpop("invalid_dpop_proof");
+        }
+        if matches!(self, Self::TokenInvalid { .. } | Self::TokenExpired | Self::TokenRevoked) {
             return Some("Bearer error=\"invalid_token\"".to_owned());
         }
         // RFC 9110 section 11.6.1: a 401 always carries a challenge, also where a certificate was asked for.

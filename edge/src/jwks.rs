@@ -11,7 +11,8 @@ mod keys;
 mod set;
 mod source;
 
-pub use key::Algorithm;
+pub use fetch::{FetchError, Fetcher};
+pub use key::{Algorithm, Key};
 pub use keys::{Keys, Metrics};
 pub use set::Found;
 pub use source::{Source, SourceError};

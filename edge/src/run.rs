@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use chassis::accept;
 use chassis::drain::Drain;
-use chassis::identity::{Clients, Identity, TlsServer};
+use chassis::identity::{Clients, Crls, Identity, TlsServer};
 use chassis::run::{EXIT_CONFIG, Process, process, spawn_admin, usage};
 use chassis::transaction_token::Signer;
 use clap::{Parser, Subcommand};
@@ -144,7 +144,7 @@ impl Edge {
         let (stop, stopped) = watch::channel(false);
         let mut fronts = Vec::new();
         let mut shedding = Shedding::new(config.overload, &process.metrics);
-        for door in doors(config, &identity, &process.drain)? {
+        for door in doors(config, &process.drain)? {
             let socket = accept::bind(door.listen).await?;
             let listener = door.admission.listener;
             let budget = shedding.budget(listener, door.in_flight_max);
@@ -208,22 +208,20 @@ struct Door {
     admission: Admission,
 }
 
-fn doors(config: &Config, identity: &Identity, drain: &Drain) -> anyhow::Result<Vec<Door>> {
-    let shown =
-        |certificate: &PathBuf, key: &PathBuf, client_ca: &PathBuf, clients| -> anyhow::Result<TlsServer> {
-            let identity = Identity::load(&chassis::config::Identity {
-                certificate: certificate.clone(),
-                key: key.clone(),
-                trust_bundle: client_ca.clone(),
-                trust_domain: config.identity.trust_domain.clone(),
-            })?;
-            identity.watch(drain);
-            identity.server(clients, ALPN_OUTER)
-        };
+fn doors(config: &Config, drain: &Drain) -> anyhow::Result<Vec<Door>> {
+    let shown = |files: [&PathBuf; 3], crls: &Crls, clients, alpn: &[&[u8]]| -> anyhow::Result<TlsServer> {
+        let [certificate, key, trust_bundle] = files.map(PathBuf::clone);
+        let trust_domain = config.identity.trust_domain.clone();
+        let files = chassis::config::Identity { certificate, key, trust_bundle, trust_domain };
+        let identity = Identity::load_with(&files, crls)?;
+        identity.watch(drain);
+        identity.server(clients, alpn)
+    };
     let Listeners { public, partner, mesh } = &config.listener;
     let mut doors = Vec::new();
     if let Some(public) = public {
-        let tls = shown(&public.certificate, &public.key, &public.client_ca, Clients::Optional);
+        let files = [&public.certificate, &public.key, &public.client_ca];
+        let tls = shown(files, &public.client_crl, Clients::Optional, ALPN_OUTER);
         let tls = tls.context("[listener.public]")?;
         doors.push(Door {
             listen: public.listen,
@@ -233,7 +231,8 @@ fn doors(config: &Config, identity: &Identity, drain: &Drain) -> anyhow::Result<
         });
     }
     if let Some(partner) = partner {
-        let tls = shown(&partner.certificate, &partner.key, &partner.client_ca, Clients::Required);
+        let files = [&partner.certificate, &partner.key, &partner.client_ca];
+        let tls = shown(files, &partner.client_crl, Clients::Required, ALPN_OUTER);
         let tls = tls.context("[listener.partner]")?;
         doors.push(Door {
             listen: partner.listen,
@@ -243,7 +242,9 @@ fn doors(config: &Config, identity: &Identity, drain: &Drain) -> anyhow::Result<
         });
     }
     if let Some(mesh) = mesh {
-        let tls = identity.server(Clients::Required, ALPN_MESH).context("[listener.mesh]")?;
+        let chassis::config::Identity { certificate, key, trust_bundle, .. } = &config.identity;
+        let files = [certificate, key, trust_bundle];
+        let tls = shown(files, &mesh.client_crl, Clients::Required, ALPN_MESH).context("[listener.mesh]")?;
         doors.push(Door {
             listen: mesh.listen,
             in_flight_max: mesh.in_flight_max,

@@ -183,10 +183,15 @@ impl Snapshot {
         let domain = identity.trust_domain();
         let authenticator = Authenticator::start(&config.authn, domain, signer, drain, metrics);
         let upstreams = Upstreams::start(&config.upstream, Some(identity), drain, metrics)?;
+        let authenticator = authenticator.await.context("[authn]")?;
+        let providers = Providers::new(&config.providers, &upstreams, signer);
+        if let Some(provider) = &providers.revocation {
+            authenticator.follow_revocations(provider.clone(), drain);
+        }
         Ok(Self {
             plan,
-            authenticator: authenticator.await.context("[authn]")?,
-            providers: Providers::new(&config.providers, &upstreams, signer),
+            authenticator,
+            providers,
             upstreams,
             generation: 1,
             since: SystemTime::now(),

@@ -1,8 +1,14 @@
+//! Identities from files, what a handshake refuses, and what a connection loses.
+
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 
 use super::*;
+
+mod certificates;
+mod lists;
+mod scene;
 
 struct Ca {
     issuer: Issuer<'static, KeyPair>,

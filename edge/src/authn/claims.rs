@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chassis::call::{Scopes, Subject};
 use serde_json::{Map, Value};
 
-use super::config::Issuer;
+use super::config::{Issuer, RequiredClaim};
 use super::jws::Header;
 use super::refusal::{Cause, Refusal};
 use crate::jwks::Algorithm;
@@ -33,6 +33,10 @@ pub struct Rules {
     scope_claim: String,
     leeway_s: u64,
     lifetime_s_max: u64,
+    required: Vec<RequiredClaim>,
+    /// Whether proofs of keys are taken.
+    keys_bind: bool,
+    must_bind: bool,
 }
 
 /// A token that holds.
@@ -41,8 +45,21 @@ pub struct Verified {
     pub subject: Subject,
     /// From here on the token is refused: its expiry and the leeway.
     pub expires_at: SystemTime,
-    /// The only certificate it may come with (RFC 8705 section 3.1).
-    pub bound_to: Option<[u8; 32]>,
+    /// What it may only come with.
+    pub binding: Binding,
+    /// Its `jti`.
+    pub id: Option<String>,
+}
+
+/// What a token may only come with, by its SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// Whoever bears it may use it.
+    None,
+    /// A client certificate (RFC 8705 section 3.1).
+    Certificate([u8; 32]),
+    /// The key that a proof is signed with (RFC 9449 section 6.1).
+    Key([u8; 32]),
 }
 
 impl From<&Issuer> for Rules {
@@ -56,6 +73,9 @@ impl From<&Issuer> for Rules {
             scope_claim: issuer.scope_claim.clone(),
             leeway_s: issuer.leeway_s,
             lifetime_s_max: issuer.lifetime_s_max,
+            required: issuer.required_claims.clone(),
+            keys_bind: issuer.dpop.is_some(),
+            must_bind: issuer.dpop.as_ref().is_some_and(|dpop| dpop.required),
         }
     }
 }
@@ -82,11 +102,29 @@ impl Rules {
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.audience(claims)?;
         let expires = self.times(claims, now)?;
+        if !self.required.iter().all(|required| met(required, claims)) {
+            return Err(Cause::Claim.into());
+        }
         Ok(Verified {
             subject: self.subject(claims)?,
             expires_at: UNIX_EPOCH + Duration::from_secs(expires),
-            bound_to: binding(claims)?,
+            binding: self.binding(claims)?,
+            id: identifier(claims.get("jti"))?,
         })
+    }
+
+    /// What an issuer has answered about a token that is no JWT (RFC 7662 section 2.2). It says less than a token would; what it
+    /// does say must hold all the same, and audience, subject and expiry it must say.
+    pub fn answered(&self, claims: &Map<String, Value>, now: SystemTime) -> Result<Verified, Refusal> {
+        match claims.get("active") {
+            Some(Value::Bool(true)) => (),
+            Some(Value::Bool(false)) => return Err(Cause::Inactive.into()),
+            Some(_) | None => return Err(Refusal::IssuerUnavailable),
+        }
+        if claims.contains_key("iss") && !self.issued(claims) {
+            return Err(Cause::Issuer.into());
+        }
+        self.verify(claims, now)
     }
 
     fn audience(&self, claims: &Map<String, Value>) -> Result<(), Cause> {
@@ -120,6 +158,23 @@ impl Rules {
         Ok(refused_from)
     }
 
+    /// `cnf`: a confirmation that cannot be checked here makes the token useless, not free.
+    fn binding(&self, claims: &Map<String, Value>) -> Result<Binding, Cause> {
+        let Some(confirmation) = claims.get("cnf") else {
+            return if self.must_bind { Err(Cause::Binding) } else { Ok(Binding::None) };
+        };
+        let confirmation = confirmation.as_object().ok_or(Cause::Claim)?;
+        let mut members = confirmation.iter();
+        let (Some((name, Value::String(text))), None) = (members.next(), members.next()) else {
+            return Err(Cause::Binding);
+        };
+        match name.as_str() {
+            "x5t#S256" => thumbprint(text).map(Binding::Certificate),
+            "jkt" if self.keys_bind => thumbprint(text).map(Binding::Key),
+            _ => Err(Cause::Binding),
+        }
+    }
+
     fn subject(&self, claims: &Map<String, Value>) -> Result<Subject, Cause> {
         Ok(Subject {
             issuer: self.issuer.clone(),
@@ -127,6 +182,19 @@ impl Rules {
             customer_id: identifier(claims.get(&self.customer_claim))?,
             scopes: scopes(claims.get(&self.scope_claim))?,
         })
+    }
+}
+
+/// Whether the claims have what the issuer's tokens must have.
+fn met(required: &RequiredClaim, claims: &Map<String, Value>) -> bool {
+    let one_of = |value: &Value| {
+        value.as_str().is_some_and(|text| required.values.iter().any(|allowed| allowed == text))
+    };
+    match claims.get(&required.claim) {
+        None | Some(Value::Null) => false,
+        Some(_) if required.values.is_empty() => true,
+        Some(Value::Array(several)) => several.iter().any(one_of),
+        Some(one) => one_of(one),
     }
 }
 
@@ -181,19 +249,10 @@ fn scopes(claim: Option<&Value>) -> Result<Scopes, Cause> {
     }
 }
 
-/// `cnf`: a confirmation that cannot be checked here (a DPoP key) makes the token useless, not free.
-fn binding(claims: &Map<String, Value>) -> Result<Option<[u8; 32]>, Cause> {
-    let Some(confirmation) = claims.get("cnf") else { return Ok(None) };
-    let confirmation = confirmation.as_object().ok_or(Cause::Claim)?;
-    let mut members = confirmation.iter();
-    let (Some((name, Value::String(thumbprint))), None) = (members.next(), members.next()) else {
-        return Err(Cause::Binding);
-    };
-    if name != "x5t#S256" {
-        return Err(Cause::Binding);
-    }
-    let thumbprint = URL_SAFE_NO_PAD.decode(thumbprint).map_err(|_| Cause::Claim)?;
-    thumbprint.try_into().map(Some).map_err(|_| Cause::Claim)
+/// A SHA-256 in base64url.
+fn thumbprint(text: &str) -> Result<[u8; 32], Cause> {
+    let hash = URL_SAFE_NO_PAD.decode(text).map_err(|_| Cause::Claim)?;
+    hash.try_into().map_err(|_| Cause::Claim)
 }
 
 #[cfg(test)]

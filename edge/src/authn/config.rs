@@ -5,7 +5,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::jwks::{Algorithm, Source, SourceError};
+use crate::jwks::{FetchError, SourceError};
+
+mod issuer;
+
+pub use issuer::LEEWAY_S_MAX;
+pub use issuer::{DPoP, Introspection, Issuer, RequiredClaim};
 
 /// The `[authn]` table.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -20,6 +25,12 @@ pub struct Config {
     /// How many verified tokens are remembered, at about a kilobyte each. A token that has fallen out is verified again.
     #[serde(default = "token_cache_entries_max")]
     pub token_cache_entries_max: u64,
+    /// How many revoked tokens are kept, at about a hundred bytes each. Those that expire first are given up.
+    #[serde(default = "revocations_max")]
+    pub revocations_max: usize,
+    /// How many proofs of possession are remembered, so that none is taken twice; the next is turned away.
+    #[serde(default = "proofs_max")]
+    pub proofs_max: usize,
     /// Lets issuers on loopback addresses be asked over plain HTTP. For development only.
     #[serde(default)]
     pub development: bool,
@@ -29,58 +40,13 @@ const fn token_cache_entries_max() -> u64 {
     50_000
 }
 
-/// Someone who issues tokens.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub struct Issuer {
-    /// The `iss` of its tokens, exactly.
-    pub issuer: String,
-    /// A token must be meant for one of these.
-    pub audiences: Vec<String>,
-    /// The only algorithms its tokens may be signed with.
-    pub algorithms: Vec<Algorithm>,
-    /// The `typ` of its access tokens. RFC 9068's by default, so that an ID token of the same issuer is none.
-    #[serde(default = "typ")]
-    pub typ: Vec<String>,
-    /// Where its keys come from.
-    pub jwks: Source,
-    /// The claim that holds the customer id.
-    #[serde(default = "customer_claim")]
-    pub customer_claim: String,
-    /// The claim that holds the scopes, as a string of words or a list.
-    #[serde(default = "scope_claim")]
-    pub scope_claim: String,
-    /// How far its clock may be off.
-    #[serde(default = "leeway_s")]
-    pub leeway_s: u64,
-    /// The longest its tokens may live. What a token says cannot be taken back, so it must not be said for long.
-    #[serde(default = "lifetime_s_max")]
-    pub lifetime_s_max: u64,
+const fn revocations_max() -> usize {
+    200_000
 }
 
-fn typ() -> Vec<String> {
-    vec!["at+jwt".to_owned()]
+const fn proofs_max() -> usize {
+    200_000
 }
-
-fn customer_claim() -> String {
-    "customer_id".to_owned()
-}
-
-fn scope_claim() -> String {
-    "scope".to_owned()
-}
-
-/// Clocks kept by NTP differ by milliseconds; half a minute is for those that are not.
-const fn leeway_s() -> u64 {
-    30
-}
-
-const fn lifetime_s_max() -> u64 {
-    3_600
-}
-
-/// The largest leeway: more would make expiry a suggestion.
-const LEEWAY_S_MAX: u64 = 300;
 
 /// Someone who comes with a certificate.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -103,6 +69,26 @@ pub enum ConfigError {
     Leeway { issuer: String },
     #[error("issuer {issuer:?}: lifetime_s_max must be positive")]
     Lifetime { issuer: String },
+    #[error("issuer {issuer:?}: has neither jwks nor introspection, so none of its tokens could be judged")]
+    NoWay { issuer: String },
+    #[error("issuer {issuer:?}: introspection")]
+    Introspection {
+        issuer: String,
+        #[source]
+        source: FetchError,
+    },
+    #[error("only one issuer may have introspection: a token that is no JWT does not say whose it is")]
+    IntrospectionTwice,
+    #[error("issuer {issuer:?}: introspection.{key} must be positive")]
+    IntrospectionBound { issuer: String, key: &'static str },
+    #[error(
+        "issuer {issuer:?}: dpop.origins must name at least one https origin, without a path: {origin:?}"
+    )]
+    Origin { issuer: String, origin: String },
+    #[error("issuer {issuer:?}: dpop.window_s must be from 1 to {LEEWAY_S_MAX}")]
+    Window { issuer: String },
+    #[error("{key} must be positive")]
+    Zero { key: &'static str },
     #[error("issuer {issuer:?}: jwks")]
     Keys {
         issuer: String,
@@ -127,6 +113,13 @@ impl Config {
 
     /// Checks everything that can be checked without reading keys.
     pub fn check(&self, trust_domain: &str) -> Result<(), ConfigError> {
+        let bounds = [("revocations_max", self.revocations_max), ("proofs_max", self.proofs_max)];
+        if let Some((key, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) {
+            return Err(ConfigError::Zero { key });
+        }
+        if self.issuers.iter().filter(|issuer| issuer.introspection.is_some()).count() > 1 {
+            return Err(ConfigError::IntrospectionTwice);
+        }
         let mut names = BTreeSet::new();
         for issuer in &self.issuers {
             if !names.insert(&issuer.issuer) {
@@ -148,36 +141,5 @@ impl Config {
             }
         }
         Ok(())
-    }
-}
-
-impl Issuer {
-    /// The files it names.
-    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
-        self.jwks.files()
-    }
-
-    fn check(&self, development: bool) -> Result<(), ConfigError> {
-        let issuer = || self.issuer.clone();
-        let empties = [
-            ("issuer", self.issuer.is_empty()),
-            ("audiences", self.audiences.is_empty()),
-            ("algorithms", self.algorithms.is_empty()),
-            ("typ", self.typ.is_empty()),
-            ("customer_claim", self.customer_claim.is_empty()),
-            ("scope_claim", self.scope_claim.is_empty()),
-        ];
-        if let Some((key, _)) = empties.into_iter().find(|(_, empty)| *empty) {
-            return Err(ConfigError::Empty { issuer: issuer(), key });
-        }
-        if self.leeway_s > LEEWAY_S_MAX {
-            return Err(ConfigError::Leeway { issuer: issuer() });
-        }
-        if self.lifetime_s_max == 0 {
-            return Err(ConfigError::Lifetime { issuer: issuer() });
-        }
-        self.jwks
-            .check(&self.issuer, development)
-            .map_err(|source| ConfigError::Keys { issuer: issuer(), source })
     }
 }

@@ -26,9 +26,12 @@ pub struct Jws<'a> {
     pub signature: Vec<u8>,
     pub header: Header,
     pub claims: Map<String, Value>,
+    /// The key that the header brings along. Of a token it means nothing (RFC 8725 section 3.10); a proof of possession is signed
+    /// with it, and believed because the token names it.
+    pub jwk: Option<Value>,
 }
 
-/// What of the header means something. `jku`, `x5u`, `jwk` and `x5c` do not: keys come from the issuer's source alone.
+/// What of the header means something. `jku`, `x5u` and `x5c` do not: keys come from the issuer's source alone.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Header {
     pub algorithm: String,
@@ -49,12 +52,14 @@ impl<'a> Jws<'a> {
         if signature.is_empty() {
             return Err(Cause::Malformed);
         }
-        let header = header_of(object(header)?)?;
-        Ok(Self { signed: signed.as_bytes(), signature, header, claims: object(claims)? })
+        let mut members = object(header)?;
+        let jwk = members.remove("jwk");
+        let header = header_of(&members)?;
+        Ok(Self { signed: signed.as_bytes(), signature, header, claims: object(claims)?, jwk })
     }
 }
 
-fn header_of(header: Map<String, Value>) -> Result<Header, Cause> {
+fn header_of(header: &Map<String, Value>) -> Result<Header, Cause> {
     // RFC 7515 section 4.1.11: no extension is understood here, so any that must be is refused. RFC 7797's `b64` must be
     // listed there; standing alone it is a trap.
     if header.contains_key("crit") || header.contains_key("b64") {
@@ -73,8 +78,12 @@ fn header_of(header: Map<String, Value>) -> Result<Header, Cause> {
 }
 
 fn object(part: &str) -> Result<Map<String, Value>, Cause> {
-    let json = decoded(part)?;
-    match serde_json::from_slice(&json) {
+    json_object(&decoded(part)?)
+}
+
+/// A JSON object in which nothing is said twice.
+pub fn json_object(json: &[u8]) -> Result<Map<String, Value>, Cause> {
+    match serde_json::from_slice(json) {
         Ok(Strict(Value::Object(members))) => Ok(members),
         Ok(_) | Err(_) => Err(Cause::Malformed),
     }

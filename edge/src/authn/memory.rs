@@ -8,6 +8,7 @@ use chassis::call::Principal;
 use http::HeaderValue;
 
 use super::Authenticated;
+use super::credentials::Scheme;
 use super::tokens::Token;
 
 /// See the module; empty for a new connection. It holds one token, and whoever asks must check that the token still holds.
@@ -21,20 +22,22 @@ pub struct Memory {
 struct Last {
     /// The whole value of the Authorization header, copied: the header it came in is larger.
     value: Box<[u8]>,
+    scheme: Scheme,
     token: Arc<Token>,
 }
 
 impl Memory {
     /// The token of the last request, if this one has the same credentials.
-    pub(super) fn recall(&self, value: &HeaderValue) -> Option<Arc<Token>> {
+    pub(super) fn recall(&self, value: &HeaderValue) -> Option<(Scheme, Arc<Token>)> {
         let last = self.last.load();
         let last = last.as_ref().filter(|last| same(&last.value, value.as_bytes()))?;
-        Some(Arc::clone(&last.token))
+        Some((last.scheme, Arc::clone(&last.token)))
     }
 
     /// Takes the place of what was remembered.
-    pub(super) fn keep(&self, value: &HeaderValue, token: &Arc<Token>) {
-        self.last.store(Some(Arc::new(Last { value: value.as_bytes().into(), token: Arc::clone(token) })));
+    pub(super) fn keep(&self, value: &HeaderValue, scheme: Scheme, token: &Arc<Token>) {
+        let last = Last { value: value.as_bytes().into(), scheme, token: Arc::clone(token) };
+        self.last.store(Some(Arc::new(last)));
     }
 }
 

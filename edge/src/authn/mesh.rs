@@ -64,15 +64,20 @@ impl Mesh {
             Err(error) => return Err(Refusal::TransactionToken(error)),
         };
         let key = (headers.get(TXN_TOKEN).cloned(), peer.sha256);
+        // Remembered for all connections with that certificate; its standing is this connection's.
+        let on_this = |mut authenticated: Authenticated| {
+            authenticated.credentials.certificate.clone_from(&peer.standing);
+            authenticated
+        };
         if let Some(known) = self.remembered.get(&key) {
-            return Ok(known);
+            return Ok(on_this(known));
         }
         let principal = forwarded.as_ref().map_or(&Principal::Service, |token| &token.caller.principal);
         let caller = Caller { principal: principal.clone(), service: Some(service.to_owned()) };
         let ends = forwarded.map_or(peer.not_after, |token| token.expires_at.min(peer.not_after));
         let authenticated = Authenticated::new(&self.signer, Arc::new(caller), Some(ends));
         self.remembered.insert(key, authenticated.clone());
-        Ok(authenticated)
+        Ok(on_this(authenticated))
     }
 }
 

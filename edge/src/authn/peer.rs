@@ -1,16 +1,18 @@
 //! What the edge keeps of a client certificate that the handshake has verified: its names, its time and its fingerprint. Chain,
-//! signature and path constraints are rustls' business. Read once per connection; the time is checked again on each request,
-//! for a connection can outlive its certificate.
+//! signature and path constraints are rustls' business. Read once per connection; its time and its standing are checked again on
+//! each request, for a connection can outlive its certificate.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use chassis::identity::Standing;
 use ring::digest;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::refusal::{CertificateCause, Refusal};
 
 /// A verified client certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct PeerCertificate {
     /// The URIs among its names, byte for byte: no case folding, no percent decoding (SPIFFE compares so).
     pub uri_sans: Vec<String>,
@@ -20,6 +22,15 @@ pub struct PeerCertificate {
     pub for_clients: bool,
     /// SHA-256 of the DER: `x5t#S256` of RFC 8705.
     pub sha256: [u8; 32],
+    /// Whether its authority still vouches for it; none where nobody asks.
+    pub standing: Option<Arc<Standing>>,
+}
+
+/// The same certificate is the same bytes.
+impl PartialEq for PeerCertificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.sha256 == other.sha256
+    }
 }
 
 /// The bytes are not a certificate.
@@ -47,18 +58,30 @@ impl PeerCertificate {
             not_after: time(certificate.validity().not_after.timestamp())?,
             for_clients: usage.is_some_and(|usage| usage.value.client_auth),
             sha256: sha256(der),
+            standing: None,
         })
     }
 
-    /// Whether its time has come and is not over: a connection can outlive its certificate.
-    pub(super) fn is_valid(&self, now: SystemTime) -> bool {
+    /// Whether its time has come and is not over, and its authority still vouches for it.
+    pub(super) fn is_good(&self, now: SystemTime) -> bool {
+        self.is_valid(now) && self.stands(now)
+    }
+
+    fn is_valid(&self, now: SystemTime) -> bool {
         (self.not_before..=self.not_after).contains(&now)
+    }
+
+    fn stands(&self, now: SystemTime) -> bool {
+        self.standing.as_ref().is_none_or(|standing| standing.holds(now))
     }
 
     /// The one name of a certificate that is good at this moment.
     pub(super) fn name(&self, now: SystemTime) -> Result<&str, Refusal> {
         if !self.is_valid(now) {
             return Err(CertificateCause::Validity.into());
+        }
+        if !self.stands(now) {
+            return Err(CertificateCause::Standing.into());
         }
         if !self.for_clients {
             return Err(CertificateCause::Purpose.into());

@@ -1,11 +1,16 @@
-//! Credentials as they come in on each listener: rows A1 to A7 and A16 against a real key set, partners, and the mesh.
+//! Credentials as they come in on each listener: the rows of forged tokens against a real key set, bound and revoked ones,
+//! partners, and the mesh.
 
+mod bound;
+mod forged;
 mod listeners;
 mod tokens;
 
+use std::sync::LazyLock;
 use std::time::UNIX_EPOCH;
 
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, Uri};
 use serde_json::{Value, json};
 
 use super::*;
@@ -27,14 +32,19 @@ fn config(jwks: Source) -> Config {
             audiences: vec!["https://api".into()],
             algorithms: vec![Algorithm::Es256],
             typ: vec!["at+jwt".into()],
-            jwks,
+            jwks: Some(jwks),
             customer_claim: "customer_id".into(),
             scope_claim: "scope".into(),
             leeway_s: 30,
             lifetime_s_max: 3600,
+            required_claims: Vec::new(),
+            introspection: None,
+            dpop: None,
         }],
         partners: vec![super::config::Partner { uri: "https://psp.example/".into(), id: "psp".into() }],
         token_cache_entries_max: 100,
+        revocations_max: 100,
+        proofs_max: 100,
         development: true,
     }
 }
@@ -92,21 +102,24 @@ impl Scene {
 
     async fn public(&self, token: &str) -> Result<Authenticated, Refusal> {
         self.authenticator
-            .authenticate(Listener::Public, None, &Memory::default(), &bearer(token), instant())
+            .authenticate(Listener::Public, None, &Memory::default(), get(&bearer(token)), instant())
             .await
     }
 }
 
 async fn start(jwks: Source) -> Authenticator {
-    Authenticator::start(
-        &config(jwks),
-        "causeway.internal",
-        &txn_signer(),
-        &Drain::default(),
-        &Metrics::default(),
-    )
-    .await
-    .unwrap()
+    start_with(&config(jwks)).await
+}
+
+async fn start_with(config: &Config) -> Authenticator {
+    let (domain, drain, metrics) = ("causeway.internal", Drain::default(), Metrics::default());
+    Authenticator::start(config, domain, &txn_signer(), &drain, &metrics).await.unwrap()
+}
+
+/// A request that has nothing but headers.
+fn get(headers: &HeaderMap) -> Asked<'_> {
+    static ROOT: LazyLock<Uri> = LazyLock::new(|| Uri::from_static("/"));
+    Asked { headers, method: &Method::GET, uri: &ROOT }
 }
 
 fn bearer(token: &str) -> HeaderMap {

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use chassis::identity::Crls;
 use serde::{Deserialize, Serialize};
 
 /// `[listener.*]`. Those that are absent do not listen.
@@ -30,6 +31,9 @@ pub struct Public {
     pub key: PathBuf,
     /// The roots of client certificates, PEM; watched. A client may come without one.
     pub client_ca: PathBuf,
+    /// What those roots have revoked; watched, and asked for each request of an open connection.
+    #[serde(default)]
+    pub client_crl: Crls,
     /// Connections at once. A connection costs about 40 KiB with its TLS state.
     #[serde(default = "outer_connections_max")]
     pub connections_max: usize,
@@ -60,6 +64,9 @@ pub struct Partner {
     pub key: PathBuf,
     /// The roots of partner certificates, PEM; watched. They share none with the workloads'.
     pub client_ca: PathBuf,
+    /// What those roots have revoked; watched, and asked for each request of an open connection.
+    #[serde(default)]
+    pub client_crl: Crls,
     /// Connections at once.
     #[serde(default = "outer_connections_max")]
     pub connections_max: usize,
@@ -80,6 +87,9 @@ pub struct Partner {
 pub struct Mesh {
     /// Address and port.
     pub listen: SocketAddr,
+    /// What the roots of the workloads, which are those of `[identity]`, have revoked; as for the other listeners.
+    #[serde(default)]
+    pub client_crl: Crls,
     /// Connections at once. Services hold few and keep them.
     #[serde(default = "mesh_connections_max")]
     pub connections_max: usize,

@@ -34,6 +34,11 @@ fn all() -> Vec<Error> {
         Error::TokenMissing,
         Error::TokenInvalid { cause: "malformed" },
         Error::TokenExpired,
+        Error::TokenRevoked,
+        Error::ProofRequired,
+        Error::ProofInvalid { cause: "seen before" },
+        Error::ProofsExhausted,
+        Error::IssuerUnavailable,
         Error::KeysUnavailable,
         Error::CertificateRequired,
         Error::CertificateInvalid { cause: "unknown name" },
@@ -86,6 +91,11 @@ const fn varies(error: &Error) -> bool {
         | Error::TokenMissing
         | Error::TokenInvalid { .. }
         | Error::TokenExpired
+        | Error::TokenRevoked
+        | Error::ProofRequired
+        | Error::ProofInvalid { .. }
+        | Error::ProofsExhausted
+        | Error::IssuerUnavailable
         | Error::KeysUnavailable
         | Error::CertificateRequired
         | Error::CertificateInvalid { .. }

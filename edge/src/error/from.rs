@@ -25,6 +25,11 @@ impl From<authn::Refusal> for Error {
         match refusal {
             authn::Refusal::TokenInvalid { cause } => Self::TokenInvalid { cause: cause.as_str() },
             authn::Refusal::TokenExpired => Self::TokenExpired,
+            authn::Refusal::TokenRevoked => Self::TokenRevoked,
+            authn::Refusal::ProofRequired => Self::ProofRequired,
+            authn::Refusal::ProofInvalid { cause } => Self::ProofInvalid { cause: cause.as_str() },
+            authn::Refusal::ProofsExhausted => Self::ProofsExhausted,
+            authn::Refusal::IssuerUnavailable => Self::IssuerUnavailable,
             authn::Refusal::KeysUnavailable => Self::KeysUnavailable,
             authn::Refusal::CertificateRequired => Self::CertificateRequired,
             authn::Refusal::CertificateInvalid { cause } => {

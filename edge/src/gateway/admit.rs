@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Context, Gateway};
-use crate::authn::{Authenticated, Memory};
+use crate::authn::{Asked, Authenticated, Memory};
 use crate::authz;
 use crate::contract::Method;
 use crate::error::Error;
@@ -65,6 +65,7 @@ impl Gateway {
             deadline: record.started + budget.total,
             idle: budget.idle,
             token: authenticated.stamp(upstream.audience(), now)?,
+            credentials: authenticated.credentials,
             upstream: Arc::clone(upstream),
             received,
             standing: record.standing.clone(),
@@ -87,13 +88,14 @@ impl Gateway {
         context: &mut Context,
         now: SystemTime,
     ) -> Result<Authenticated, Error> {
-        let headers = &session.req_header().headers;
+        let header = session.req_header();
+        let asked = Asked { headers: &header.headers, method: &header.method, uri: &header.uri };
         let connection = context.connection.as_deref();
         let nothing = Memory::default();
         let memory = connection.map_or(&nothing, |connection| &connection.memory);
         let certificate = connection.and_then(|connection| connection.certificate.as_deref());
-        let authenticated =
-            snapshot.authenticator.authenticate(self.listener, certificate, memory, headers, now).await;
+        let authenticator = &snapshot.authenticator;
+        let authenticated = authenticator.authenticate(self.listener, certificate, memory, asked, now).await;
         let authenticated = authenticated.map_err(Error::from);
         let record = &mut context.record;
         record.standing = match &authenticated {

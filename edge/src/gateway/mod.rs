@@ -38,7 +38,7 @@ use crate::listener::connection::Connection;
 use crate::metrics::{InFlight, ListenerMetrics, Metrics};
 use crate::policy::Listener;
 use crate::rate::Limiter;
-use crate::request::{Ended, Record};
+use crate::request::{Call, Ended, Record};
 use crate::rest;
 use crate::route::Refusal;
 use crate::snapshot::{Current, Snapshot};
@@ -247,7 +247,8 @@ impl Gateway {
             return Box::pin(self.serve_reflection(session, context, snapshot, reflection, path)).await;
         };
         let call = self.admit(snapshot, method, session, context).await?;
-        grpc::relay(session, &call, &mut context.record).await
+        let served = while_believed(&call, grpc::relay(session, &call, &mut context.record)).await;
+        served.or_else(|lost| broken_off(session, context, lost))
     }
 
     async fn serve_rest(
@@ -286,11 +287,52 @@ impl Gateway {
         context.record.template = Some(Arc::clone(matched.binding.template()));
         let call = self.admit(snapshot, matched.method, session, context).await?;
         let target = rest::Target::new(matched.binding, &matched.variables, uri.query())?;
-        if framed {
-            return Box::pin(rest::serve_websocket(session, &call, &target, &mut context.record)).await;
-        }
-        rest::serve(session, &call, &target, &mut context.record).await
+        let record = &mut context.record;
+        let served = if framed {
+            while_believed(&call, Box::pin(rest::serve_websocket(session, &call, &target, record))).await
+        } else {
+            while_believed(&call, rest::serve(session, &call, &target, record)).await
+        };
+        served.or_else(|lost| broken_off(session, context, lost))
     }
+}
+
+/// Why a call was served no further.
+enum Stopped {
+    Ended(Ended),
+    /// What its caller was believed by was taken back.
+    Lost(Error),
+}
+
+/// Serves a call, and a stream only as long as its caller is believed.
+async fn while_believed(
+    call: &Call,
+    serving: impl Future<Output = Result<(), Ended>>,
+) -> Result<(), Stopped> {
+    if !call.streams() {
+        return serving.await.map_err(Stopped::Ended);
+    }
+    tokio::select! {
+        biased;
+        ended = serving => ended.map_err(Stopped::Ended),
+        // Boxed: it must not make the future of every request larger.
+        refusal = Box::pin(call.credentials.lost()) => Err(Stopped::Lost(refusal.into())),
+    }
+}
+
+/// Ends what was stopped. An answer that has begun can only break off; whoever comes again is told the reason.
+fn broken_off(session: &Session, context: &mut Context, stopped: Stopped) -> Result<(), Ended> {
+    let error = match stopped {
+        Stopped::Ended(ended) => return Err(ended),
+        Stopped::Lost(error) => error,
+    };
+    if session.response_written().is_none() {
+        return Err(error.into());
+    }
+    context.record.refused(&error);
+    context.record.cut("credentials");
+    let kind = pingora::ErrorType::Custom("CredentialsLost");
+    Err(Ended::Aborted(pingora::Error::explain(kind, "the caller is no longer believed")))
 }
 
 /// The language of a request, by its content type. gRPC needs trailers, which HTTP/1 clients do not get here: such a call is

@@ -1,23 +1,27 @@
-//! One HTTPS GET for an issuer's documents, fenced in: listed hosts only, no redirects, a bound on the answer. The deadline is
-//! the caller's, around everything. hyper-rustls on ring rather than reqwest, whose TLS brings a second crypto provider.
+//! One HTTPS request to an issuer, fenced in: listed hosts only, no redirects, a bound on the answer. The deadline is the
+//! caller's, around everything. hyper-rustls on ring rather than reqwest, whose TLS brings a second crypto provider.
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, HOST};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::uri::Scheme;
-use http::{HeaderValue, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::source::BYTES_MAX;
+
+/// How long a connection waits for the next request: less than what servers commonly allow, so that none is met half closed.
+const IDLE: Duration = Duration::from_secs(15);
 
 /// Why a document could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -41,19 +45,20 @@ pub enum FetchError {
 }
 
 /// Fetches from the host it was made for, and from the hosts listed beside it.
-pub(super) struct Fetcher {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+pub struct Fetcher {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     hosts: Vec<String>,
     development: bool,
 }
 
 impl Fetcher {
-    /// A fetcher for `url` and what it leads to.
-    pub(super) fn new(
+    /// A fetcher for `url` and what it leads to. It keeps up to `idle_max` connections for the next request.
+    pub fn new(
         url: &str,
         hosts: &[String],
         ca: Option<&Path>,
         development: bool,
+        idle_max: usize,
     ) -> Result<Self, FetchError> {
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
@@ -62,8 +67,11 @@ impl Fetcher {
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
-        // Fetches are minutes apart: an idle connection would only be closed by the other side.
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(idle_max)
+            .build(connector);
         let fetcher = Self { client, hosts: hosts.to_vec(), development };
         let own = host(&url.parse().map_err(|_| FetchError::Url)?)?.to_owned();
         let fetcher = Self { hosts: [fetcher.hosts, vec![own]].concat(), ..fetcher };
@@ -73,12 +81,35 @@ impl Fetcher {
 
     /// The body of a 200 answer.
     pub(super) async fn get(&self, url: &str) -> Result<Vec<u8>, FetchError> {
+        self.send(self.request(url, Method::GET, Bytes::new())?).await
+    }
+
+    /// The body of a 200 answer to a form. `authorization` says who asks, and is marked as a secret.
+    pub async fn post(
+        &self,
+        url: &str,
+        mut authorization: HeaderValue,
+        form: String,
+    ) -> Result<Vec<u8>, FetchError> {
+        let mut request = self.request(url, Method::POST, form.into())?;
+        authorization.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, authorization);
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        request.headers_mut().insert(CONTENT_TYPE, form);
+        self.send(request).await
+    }
+
+    fn request(&self, url: &str, method: Method, body: Bytes) -> Result<Request<Full<Bytes>>, FetchError> {
         let uri = self.admitted(url)?;
         let authority = uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
-        let mut request = Request::new(Empty::new());
-        *request.uri_mut() = uri;
+        let mut request = Request::new(Full::new(body));
+        (*request.uri_mut(), *request.method_mut()) = (uri, method);
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
         request.headers_mut().insert(HOST, HeaderValue::try_from(authority).map_err(|_| FetchError::Url)?);
+        Ok(request)
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Vec<u8>, FetchError> {
         let response = self.client.request(request).await.map_err(FetchError::Request)?;
         // A redirect is not an answer: following it would let the issuer's server choose where the edge connects.
         if response.status() != StatusCode::OK {

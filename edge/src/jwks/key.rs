@@ -4,6 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest::{SHA256, digest};
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
@@ -148,6 +149,30 @@ impl TryFrom<Jwk> for Key {
 }
 
 impl Key {
+    /// A public key that stands by itself, as a client writes its own.
+    pub fn from_jwk(jwk: serde_json::Value) -> Result<Self, Unusable> {
+        serde_json::from_value::<Jwk>(jwk).map_err(|_| Unusable::Material)?.try_into()
+    }
+
+    /// SHA-256 of what the key is, in the one spelling of RFC 7638.
+    #[must_use]
+    pub fn thumbprint(&self) -> [u8; 32] {
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let point = |curve: &str, point: &[u8]| {
+            let (x, y) = point[1..].split_at(point.len() / 2);
+            format!(r#"{{"crv":"{curve}","kty":"EC","x":"{}","y":"{}"}}"#, text(x), text(y))
+        };
+        let canonical = match &self.public {
+            Public::P256(bytes) => point("P-256", bytes),
+            Public::P384(bytes) => point("P-384", bytes),
+            Public::Ed25519(bytes) => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, text(bytes)),
+            Public::Rsa { n, e } => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, text(e), text(n)),
+        };
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, canonical.as_bytes()).as_ref());
+        hash
+    }
+
     /// Whether the key is one for the algorithm, and its issuer meant it for no other.
     #[must_use]
     pub fn fits(&self, algorithm: Algorithm) -> bool {
@@ -195,10 +220,11 @@ fn point(jwk: &Jwk, bytes: usize) -> Result<Vec<u8>, Unusable> {
 fn rsa(jwk: &Jwk) -> Result<Public, Unusable> {
     let n = decoded(jwk.n.as_deref())?;
     let e = decoded(jwk.e.as_deref())?;
-    // A leading zero would count a short modulus as a long one.
+    // A leading zero would count a short modulus as a long one, and be a second spelling of the same key.
     let strong = RSA_BYTES.contains(&n.len())
         && n.first().is_some_and(|byte| *byte != 0)
-        && (1..=8).contains(&e.len());
+        && (1..=8).contains(&e.len())
+        && e.first().is_some_and(|byte| *byte != 0);
     if strong { Ok(Public::Rsa { n, e }) } else { Err(Unusable::Material) }
 }
 

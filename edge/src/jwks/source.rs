@@ -135,7 +135,8 @@ impl Source {
             return Err(SourceError::Times);
         }
         let fetcher = |url: &String| {
-            let fetcher = Fetcher::new(url, &self.hosts, self.ca.as_deref(), development);
+            // Fetches are minutes apart: an idle connection would only be closed by the other side.
+            let fetcher = Fetcher::new(url, &self.hosts, self.ca.as_deref(), development, 0);
             fetcher.map_err(SourceError::Client)
         };
         let place = match (&self.file, &self.url, &self.discovery) {

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use chassis::drain::Drain;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -102,6 +102,7 @@ pub struct Server {
 struct State {
     answers: Mutex<HashMap<String, Answer>>,
     asked: AtomicUsize,
+    last: Mutex<(String, String)>,
     open: watch::Sender<bool>,
 }
 
@@ -162,6 +163,11 @@ impl Server {
         self.state.asked.load(Ordering::SeqCst)
     }
 
+    /// The Authorization and the body of what it was asked last.
+    pub fn last(&self) -> (String, String) {
+        self.state.last.lock().unwrap().clone()
+    }
+
     /// Lets answers out, or holds them back.
     pub fn open(&self, open: bool) {
         self.state.open.send_replace(open);
@@ -178,8 +184,12 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     state.asked.fetch_add(1, Ordering::SeqCst);
+    let (header, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let authorization = header.headers.get("authorization").map_or("", |value| value.to_str().unwrap());
+    *state.last.lock().unwrap() = (authorization.to_owned(), String::from_utf8(body.to_vec()).unwrap());
     let _ = state.open.subscribe().wait_for(|open| *open).await;
-    let answer = state.answers.lock().unwrap().get(request.uri().path()).cloned();
+    let answer = state.answers.lock().unwrap().get(header.uri.path()).cloned();
     let (status, location, body) = match answer {
         Some(Answer::Body(body)) => (200, None, body),
         Some(Answer::Redirect(location)) => (302, Some(location), String::new()),

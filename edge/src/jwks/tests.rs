@@ -1,5 +1,7 @@
 //! Keys, key sets and their sources: what is used, what is left aside, and how little a hostile or broken source can do.
 
+mod wycheproof;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use chassis::accept::{Permit, accept};
 use chassis::drain::Drain;
-use chassis::identity::TlsServer;
+use chassis::identity::{Standing, TlsServer};
 use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::{Ssl as _, Stream as PingoraStream};
@@ -168,9 +168,13 @@ impl Front {
                 return None;
             }
         };
-        let certificate = match tls.get_ssl().and_then(|tls| tls.peer_certificate_der()) {
+        let certificate = match tls.get_ssl().and_then(|tls| tls.peer_cert_chain_der()) {
             // A certificate that TLS has verified but nobody here can read identifies no one: refused, not ignored.
-            Some(der) => Some(Arc::new(PeerCertificate::from_der(der).ok()?)),
+            Some(chain) => {
+                let mut certificate = PeerCertificate::from_der(chain.first()?).ok()?;
+                certificate.standing = Some(Standing::new(self.admission.tls.clone(), chain.to_vec()));
+                Some(Arc::new(certificate))
+            }
             None => None,
         };
         let (stream, connection) = connection::Stream::new(tls, certificate, bounds).ok()?;

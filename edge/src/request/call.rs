@@ -10,6 +10,7 @@ use pingora::protocols::http::ServerSession as Session;
 use tokio::time::{Instant, timeout_at};
 
 use super::finish_connection;
+use crate::authn::Credentials;
 use crate::contract::{Idempotency, Method};
 use crate::error::Error;
 use crate::extras::Extras;
@@ -30,6 +31,8 @@ pub struct Call {
     pub idle: Option<Duration>,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) token: HeaderValue,
+    /// What its caller was believed by.
+    pub(crate) credentials: Credentials,
     pub(crate) received: Received,
     /// How the caller stands with its bucket.
     pub(crate) standing: Option<Standing>,
@@ -41,6 +44,12 @@ pub struct Call {
 }
 
 impl Call {
+    /// Whether it may last: a unary call is over before anything about its caller changes.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.method.client_streaming || self.method.server_streaming
+    }
+
     /// Lets a kept-alive HTTP/1 connection end with this answer if the process is stopping. Must precede the answer's header.
     pub fn finish_connection(&self, session: &mut Session) {
         finish_connection(session, &self.drain);
@@ -56,8 +65,7 @@ impl Call {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let pass = &self.snapshot.request_headers;
         let headers = headers::upstream(from, self.wire, pass, &self.token, &self.received, left);
-        let streaming = self.method.client_streaming || self.method.server_streaming;
-        let class = if streaming { StreamClass::Streaming } else { StreamClass::Unary };
+        let class = if self.streams() { StreamClass::Streaming } else { StreamClass::Unary };
         let idempotent = self.method.idempotency != Idempotency::Unknown;
         let terms = Terms { class, idempotent, deadline: Some(self.deadline) };
         let opened = pin!(self.upstream.open(terms, path, headers, false));

@@ -19,6 +19,7 @@ mod events;
 mod grpc;
 mod grpc_web;
 mod idempotency;
+mod identity;
 mod messages;
 mod negotiation;
 mod rate;

@@ -23,13 +23,19 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use proto::edge::v1::revocation_service_server::RevocationServiceServer;
+
+use crate::identity::Revoker;
 use crate::messages::*;
 
 type Answer = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
 type Messages<T> = BoxStream<'static, Result<T, Status>>;
 
 pub fn routes() -> Routes {
-    Routes::new(Echo).add_service(Greeter).add_service(AuditServiceServer::new(Keeper))
+    Routes::new(Echo)
+        .add_service(Greeter)
+        .add_service(AuditServiceServer::new(Keeper))
+        .add_service(RevocationServiceServer::new(Revoker))
 }
 
 /// Keeps audit events, but for those of subjects whose name says otherwise.

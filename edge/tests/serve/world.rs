@@ -20,7 +20,8 @@ use edge::run::Edge;
 use edge::snapshot::Plan;
 use http_body_util::BodyExt as _;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber,
 };
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -32,7 +33,7 @@ use tokio::task::JoinSet;
 use crate::upstream;
 
 const TRUST_DOMAIN: &str = "causeway.internal";
-const ISSUER: &str = "https://issuer.test";
+pub const ISSUER: &str = "https://issuer.test";
 
 pub struct World {
     directory: tempfile::TempDir,
@@ -69,6 +70,7 @@ impl World {
         for name in ["edge", "svc-echo", "svc-docs", "public", "partner", "stranger"] {
             issue(&ca, directory.path(), name);
         }
+        std::fs::write(directory.path().join("clients.crl"), revoked(&ca, directory.path(), &[])).unwrap();
         let key = transaction_token::generate().unwrap();
         std::fs::write(directory.path().join("txn.key"), &key).unwrap();
         std::fs::write(directory.path().join("txn.pem"), transaction_token::public_half(&key).unwrap())
@@ -142,16 +144,28 @@ impl World {
 
     /// A token of somebody.
     pub fn token_of(&self, subject: &str, scopes: &str, seconds: i64) -> String {
-        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+        self.token_with(&json!({"sub": subject, "scope": scopes, "exp": now() + seconds}))
+    }
+
+    /// A token that opens everything, but for what `changes` says.
+    pub fn token_with(&self, changes: &Value) -> String {
         let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": "k1"});
-        let claims = json!({
-            "iss": ISSUER, "aud": "causeway", "sub": subject, "customer_id": "customer-1", "scope": scopes,
-            "iat": now - 600, "exp": now + seconds, "client_id": "web", "jti": "t-1",
+        let mut claims = json!({
+            "iss": ISSUER, "aud": "causeway", "sub": "alice", "customer_id": "customer-1",
+            "scope": "notes.read notes.write", "iat": now() - 600, "exp": now() + 600, "client_id": "web",
+            "jti": "t-1",
         });
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", encode(&header), encode(&claims));
         let signature = self.signer.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// Writes the list of revoked certificates anew, with these on it.
+    pub fn revoke_certificates(&self, names: &[&str]) {
+        let list = revoked(&self.ca, self.directory.path(), names);
+        std::fs::write(self.directory.path().join("clients.crl"), list).unwrap();
     }
 
     /// A token that opens everything.
@@ -263,6 +277,34 @@ fn issue(ca: &CertifiedIssuer<'static, KeyPair>, directory: &Path, name: &str) {
     let certificate = params.signed_by(&key, ca).unwrap();
     std::fs::write(directory.join(format!("{name}.pem")), certificate.pem()).unwrap();
     std::fs::write(directory.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+}
+
+fn now() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
+}
+
+/// The list of these certificates of the authority, which it has revoked.
+fn revoked(ca: &CertifiedIssuer<'static, KeyPair>, directory: &Path, names: &[&str]) -> String {
+    let serial = |name: &&str| {
+        let pem = std::fs::read(directory.join(format!("{name}.pem"))).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
+        SerialNumber::from_slice(pem.parse_x509().unwrap().raw_serial())
+    };
+    let revoked = names.iter().map(|name| RevokedCertParams {
+        serial_number: serial(name),
+        revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    });
+    let list = CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2026, 1, 1),
+        next_update: rcgen::date_time_ymd(2090, 1, 1),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    list.signed_by(ca).unwrap().pem().unwrap()
 }
 
 fn signer() -> (EcdsaKeyPair, Value) {

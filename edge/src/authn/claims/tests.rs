@@ -13,11 +13,14 @@ fn rules() -> Rules {
         audiences: vec!["https://api".into(), "urn:mesh".into()],
         algorithms: vec![Algorithm::Es256, Algorithm::Ps256],
         typ: vec!["at+jwt".into()],
-        jwks: Source::default(),
+        jwks: Some(Source::default()),
         customer_claim: "customer_id".into(),
         scope_claim: "scope".into(),
         leeway_s: 30,
         lifetime_s_max: 3600,
+        required_claims: Vec::new(),
+        introspection: None,
+        dpop: None,
     })
 }
 
@@ -59,7 +62,7 @@ fn good_claims_name_a_subject() {
         }
     );
     assert_eq!(verified.expires_at, UNIX_EPOCH + Duration::from_secs(NOW + 630));
-    assert_eq!(verified.bound_to, None);
+    assert_eq!(verified.binding, Binding::None);
 }
 
 #[test]
@@ -208,28 +211,79 @@ fn scopes_are_words_or_a_list_of_words() {
 }
 
 #[test]
+fn a_claim_that_is_required_must_be_there_and_be_one_of_the_values() {
+    let check = |values: &[&str], claim: Value, met: bool| {
+        let values = values.iter().map(|value| (*value).to_owned()).collect();
+        let required = vec![RequiredClaim { claim: "client_id".into(), values }];
+        let rules = Rules { required, ..rules() };
+        let now = UNIX_EPOCH + Duration::from_secs(NOW);
+        let verified = rules.verify(&claims(json!({ "client_id": claim })), now).map(|_| ());
+        assert_eq!(verified, if met { Ok(()) } else { refused(Cause::Claim) }, "{claim}");
+    };
+    check(&[], json!("anything"), true);
+    check(&[], json!(0), true);
+    check(&[], Value::Null, false);
+    check(&["web", "app"], json!("app"), true);
+    check(&["web", "app"], json!(["other", "web"]), true);
+    for other in
+        [json!("App"), json!("web app"), json!(""), json!([]), json!([["web"]]), json!(7), Value::Null]
+    {
+        check(&["web", "app"], other, false);
+    }
+}
+
+#[test]
 fn a_binding_that_cannot_be_proven_is_not_ignored() {
-    let check = |confirmation: Value, expect: Result<Option<[u8; 32]>, Refusal>| {
+    let key = URL_SAFE_NO_PAD.encode([7; 32]);
+    let check = |(keys_bind, must_bind), confirmation: Value, expect: Result<Binding, Refusal>| {
+        let rules = Rules { keys_bind, must_bind, ..rules() };
+        let claims = claims(json!({ "cnf": confirmation }));
+        let verified = rules.verify(&claims, UNIX_EPOCH + Duration::from_secs(NOW));
         assert_eq!(
-            verify(json!({ "cnf": confirmation })).map(|verified| verified.bound_to),
+            verified.map(|verified| verified.binding),
             expect,
-            "{confirmation}"
+            "{confirmation} {keys_bind} {must_bind}"
         );
     };
-    let thumbprint = URL_SAFE_NO_PAD.encode([7; 32]);
-    check(json!({"x5t#S256": thumbprint}), Ok(Some([7; 32])));
-    for unproven in [
-        json!({"jkt": "abc"}),
-        json!({"jwk": {}}),
-        json!({"x5t#S256": thumbprint, "jkt": "abc"}),
-        json!({}),
-        json!({"x5t#S256": 7}),
-    ] {
-        check(unproven, Err(Cause::Binding.into()));
-    }
-    for malformed in
-        [json!("x"), json!([]), json!({"x5t#S256": "AAAA"}), json!({"x5t#S256": format!("{thumbprint}=")})]
+    let certificate = || json!({"x5t#S256": key});
+    check((false, false), Value::Null, Ok(Binding::None));
+    check((true, true), Value::Null, Err(Cause::Binding.into()));
+    check((true, true), certificate(), Ok(Binding::Certificate([7; 32])));
+    check((false, false), certificate(), Ok(Binding::Certificate([7; 32])));
+    check((true, false), json!({"jkt": key}), Ok(Binding::Key([7; 32])));
+    check((false, false), json!({"jkt": key}), Err(Cause::Binding.into()));
+    for unproven in
+        [json!({"jwk": {}}), json!({"x5t#S256": key, "jkt": key}), json!({}), json!({"x5t#S256": 7})]
     {
-        check(malformed, Err(Cause::Claim.into()));
+        check((true, false), unproven, Err(Cause::Binding.into()));
     }
+    for malformed in [
+        json!("x"),
+        json!([]),
+        json!({"x5t#S256": "AAAA"}),
+        json!({"x5t#S256": format!("{key}=")}),
+        json!({"jkt": "AAAA"}),
+    ] {
+        check((true, false), malformed, Err(Cause::Claim.into()));
+    }
+}
+
+#[test]
+fn what_an_issuer_answers_is_judged_like_a_token() {
+    let check = |changes: Value, expect: Result<(), Refusal>| {
+        let now = UNIX_EPOCH + Duration::from_secs(NOW);
+        let answered = rules().answered(&claims(changes.clone()), now);
+        assert_eq!(answered.map(|_| ()), expect, "{changes}");
+    };
+    check(json!({"active": true}), Ok(()));
+    check(json!({"active": true, "iss": null}), Ok(()));
+    check(json!({"active": false}), refused(Cause::Inactive));
+    for nonsense in [Value::Null, json!("true"), json!(1)] {
+        check(json!({ "active": nonsense }), Err(Refusal::IssuerUnavailable));
+    }
+    check(json!({"active": true, "iss": "https://other"}), refused(Cause::Issuer));
+    check(json!({"active": true, "aud": null}), refused(Cause::Audience));
+    check(json!({"active": true, "exp": null}), refused(Cause::Claim));
+    check(json!({"active": true, "exp": NOW - 30}), Err(Refusal::TokenExpired));
+    check(json!({"active": true, "sub": null}), refused(Cause::Claim));
 }

@@ -51,7 +51,7 @@ async fn f2_f3_f4_a_certificate_says_one_name_for_clients_while_it_is_valid() {
     let at = async |listener, peer: &PeerCertificate, now: SystemTime| {
         let result = scene
             .authenticator
-            .authenticate(listener, Some(peer), &Memory::default(), &HeaderMap::new(), now)
+            .authenticate(listener, Some(peer), &Memory::default(), get(&HeaderMap::new()), now)
             .await;
         result.map(|authenticated| authenticated.caller.kind()).map_err(|refusal| {
             let Refusal::CertificateInvalid { cause } = refusal else { panic!("{refusal:?}") };
@@ -109,7 +109,7 @@ async fn f4_names_that_only_look_alike_are_not_known() {
                 Listener::Mesh,
                 Some(&client(uri)),
                 &Memory::default(),
-                &HeaderMap::new(),
+                get(&HeaderMap::new()),
                 instant(),
             )
             .await;
@@ -123,7 +123,7 @@ async fn f4_names_that_only_look_alike_are_not_known() {
                 Listener::Partner,
                 Some(&client(uri)),
                 &Memory::default(),
-                &HeaderMap::new(),
+                get(&HeaderMap::new()),
                 instant(),
             )
             .await;
@@ -136,8 +136,10 @@ async fn both_listeners_of_certificates_ask_for_one() {
     let scene = Scene::new().await;
     for listener in [Listener::Partner, Listener::Mesh] {
         let headers = bearer(&scene.signer.token(&claims()));
-        let result =
-            scene.authenticator.authenticate(listener, None, &Memory::default(), &headers, instant()).await;
+        let result = scene
+            .authenticator
+            .authenticate(listener, None, &Memory::default(), get(&headers), instant())
+            .await;
         assert_eq!(result.unwrap_err(), Refusal::CertificateRequired);
     }
 }
@@ -149,7 +151,7 @@ async fn a_partner_acts_for_a_subject_by_a_token_bound_to_its_certificate() {
     let partner = async |headers: &HeaderMap| {
         scene
             .authenticator
-            .authenticate(Listener::Partner, Some(&psp), &Memory::default(), headers, instant())
+            .authenticate(Listener::Partner, Some(&psp), &Memory::default(), get(headers), instant())
             .await
     };
     let alone = partner(&HeaderMap::new()).await.unwrap();
@@ -176,7 +178,7 @@ async fn a_bound_token_is_of_no_use_to_whoever_steals_it() {
     let public = async |peer: Option<&PeerCertificate>| {
         scene
             .authenticator
-            .authenticate(Listener::Public, peer, &Memory::default(), &headers, instant())
+            .authenticate(Listener::Public, peer, &Memory::default(), get(&headers), instant())
             .await
     };
     assert!(public(Some(&psp)).await.is_ok());
@@ -201,7 +203,7 @@ async fn mesh(
     let headers = tokens.iter().map(|token| (crate::headers::TXN_TOKEN, token.clone())).collect();
     scene
         .authenticator
-        .authenticate(Listener::Mesh, Some(peer), &Memory::default(), &headers, instant())
+        .authenticate(Listener::Mesh, Some(peer), &Memory::default(), get(&headers), instant())
         .await
 }
 
@@ -252,7 +254,8 @@ async fn the_mesh_takes_neither_tokens_of_people_nor_inventions() {
     let docs = client(WORKLOAD);
     let headers = bearer(&scene.signer.token(&claims()));
     let memory = Memory::default();
-    let person = scene.authenticator.authenticate(Listener::Mesh, Some(&docs), &memory, &headers, instant());
+    let person =
+        scene.authenticator.authenticate(Listener::Mesh, Some(&docs), &memory, get(&headers), instant());
     assert_eq!(cause(person.await), Cause::Listener);
     for bad in ["", "e30", "alice", "a.b.c", "eyJwcmluY2lwYWwiOiJyb290In0"] {
         let result = mesh(&scene, &docs, &[HeaderValue::from_static(bad)]).await;
@@ -270,7 +273,7 @@ async fn outside_callers_cannot_bring_a_caller_along() {
         let psp = client("https://psp.example/");
         let result = scene
             .authenticator
-            .authenticate(listener, Some(&psp), &Memory::default(), &headers, instant())
+            .authenticate(listener, Some(&psp), &Memory::default(), get(&headers), instant())
             .await
             .unwrap();
         assert_eq!(result.caller.service, None);
@@ -290,14 +293,67 @@ fn a_configuration_that_cannot_be_meant_is_refused() {
     });
     assert!(good.check("causeway.internal").is_ok());
     type Change = fn(&mut Config);
-    let changes: [(&str, Change); 10] = [
+    let asked = || super::super::config::Introspection {
+        url: "https://issuer/introspect".into(),
+        client_id: "edge".into(),
+        client_secret_file: "/etc/secret".into(),
+        ca: None,
+        ttl_s: 1,
+        refused_ttl_s: 1,
+        entries_max: 1,
+        in_flight_max: 1,
+        deadline_ms: 1,
+    };
+    let mut asking = good.clone();
+    asking.issuers[0].jwks = None;
+    assert!(asking.check("causeway.internal").is_err(), "neither keys nor a place to ask");
+    asking.issuers[0].introspection = Some(asked());
+    asking.issuers[0].algorithms.clear();
+    assert!(asking.check("causeway.internal").is_ok());
+    for url in ["http://issuer/introspect", "https://edge:secret@issuer/introspect", "/introspect"] {
+        let mut config = asking.clone();
+        config.issuers[0].introspection =
+            Some(super::super::config::Introspection { url: url.into(), ..asked() });
+        assert!(config.check("causeway.internal").is_err(), "{url}");
+    }
+    let mut twice = asking.clone();
+    twice.issuers.push(asking.issuers[0].clone());
+    twice.issuers[1].issuer = "https://other".into();
+    assert!(twice.check("causeway.internal").is_err(), "a token that is no JWT does not say whose it is");
+    let dpop = |origins: &[&str], window_s| {
+        let origins = origins.iter().map(|origin| (*origin).to_owned()).collect();
+        let mut config = good.clone();
+        config.development = false;
+        config.issuers[0].dpop = Some(super::super::config::DPoP { origins, window_s, required: false });
+        config.check("causeway.internal")
+    };
+    assert!(dpop(&["https://api.example", "https://api.example:8443/"], 60).is_ok());
+    assert!(dpop(&["https://api.example"], 0).is_err() && dpop(&["https://api.example"], 301).is_err());
+    for bad in [
+        "",
+        "api.example",
+        "http://api.example",
+        "https://a@api.example",
+        "https://api.example/v1",
+        "ftp://a",
+    ] {
+        assert!(dpop(&["https://api.example", bad], 60).is_err(), "{bad:?}");
+    }
+    assert!(dpop(&[], 60).is_err());
+    let changes: [(&str, Change); 13] = [
+        ("required claim", |config| {
+            let claim = super::super::config::RequiredClaim { claim: String::new(), values: Vec::new() };
+            config.issuers[0].required_claims = vec![claim];
+        }),
+        ("no revocations", |config| config.revocations_max = 0),
+        ("no proofs", |config| config.proofs_max = 0),
         ("issuer twice", |config| config.issuers.push(config.issuers[0].clone())),
         ("no audience", |config| config.issuers[0].audiences.clear()),
         ("no algorithm", |config| config.issuers[0].algorithms.clear()),
         ("no type", |config| config.issuers[0].typ.clear()),
         ("leeway", |config| config.issuers[0].leeway_s = 301),
         ("lifetime", |config| config.issuers[0].lifetime_s_max = 0),
-        ("no source", |config| config.issuers[0].jwks = Source::default()),
+        ("no source", |config| config.issuers[0].jwks = Some(Source::default())),
         ("partner twice", |config| config.partners.push(config.partners[0].clone())),
         ("partner id", |config| config.partners[0].id = "a b".into()),
         ("workload as partner", |config| config.partners[0].uri = WORKLOAD.into()),
