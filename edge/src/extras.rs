@@ -56,8 +56,9 @@ impl Extras {
 
     /// As [`Extras::new`], for what cannot be read as a request.
     #[must_use]
-    pub fn unread(listener: Listener) -> Self {
-        Self { secured: listener == Listener::Public, ..Self::default() }
+    pub fn unread(listener: Listener, hsts: bool) -> Self {
+        let secured = listener == Listener::Public;
+        Self { secured, hsts: hsts && secured, cors: Asked::Off }
     }
 
     /// The header of an answer, with nothing but this in it.
@@ -86,14 +87,14 @@ mod tests {
 
     #[test]
     fn only_the_public_listener_speaks_to_browsers() {
-        let fields = |listener| Extras::unread(listener).fields().count();
+        let fields = |listener| Extras::unread(listener, true).fields().count();
         let counts = [Listener::Public, Listener::Partner, Listener::Mesh].map(fields);
-        assert_eq!(counts, [5, 1, 1]);
+        assert_eq!(counts, [6, 1, 1]);
     }
 
     #[test]
     fn an_answer_that_knows_better_says_so() {
-        let mut header = Extras::unread(Listener::Public).begin(200).unwrap();
+        let mut header = Extras::unread(Listener::Public, true).begin(200).unwrap();
         header.insert_header(CONTENT_SECURITY_POLICY, "default-src 'self'").unwrap();
         assert_eq!(header.headers.get_all(CONTENT_SECURITY_POLICY).iter().count(), 1);
         assert_eq!(header.headers[CONTENT_SECURITY_POLICY], "default-src 'self'");

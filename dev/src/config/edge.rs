@@ -42,6 +42,8 @@ pub(super) fn config(site: &Site) -> Result<Value> {
                 "certificate": public.certificate,
                 "key": public.key,
                 "client_ca": site.pki.partner_authority.certificate,
+                // A browser would remember it for everything else on localhost.
+                "hsts": false,
             },
             "partner": {
                 "listen": listen(site.ports.partner),

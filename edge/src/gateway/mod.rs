@@ -19,7 +19,7 @@ use std::time::Duration;
 use chassis::drain::{Drain, Guard};
 use chassis::error::Failure as _;
 use chassis::spans::Spans;
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb};
 use pingora::protocols::http::ServerSession as Session;
 use tokio::time::timeout;
@@ -139,7 +139,8 @@ impl Gateway {
     pub async fn refuse_unreadable(&self, session: &mut Session) {
         self.metrics.refused(Error::MalformedRequest.reason());
         // Nobody else is told of a client that does not wait for the answer.
-        let _ = refuse::unreadable(session, &Extras::unread(self.listener)).await;
+        let _ = refuse::unreadable(session, &Extras::unread(self.listener, self.shared.snapshot.load().hsts))
+            .await;
     }
 
     fn begin(&self, session: &mut Session) -> Context {
@@ -190,9 +191,7 @@ impl Gateway {
         context.seat = Some(self.budget.take()?);
         // A client that reads or writes nothing for this long has gone, whatever TCP thinks.
         session.set_write_timeout(Some(snapshot.limits.body_idle()));
-        if session.req_header().headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
-            && let Some(fields) = self.preflight(snapshot, session, &context.record.extras)?
-        {
+        if let Some(fields) = self.preflight(snapshot, session, &context.record.extras)? {
             return options::answer_preflight(session, context, &self.shared.drain, fields).await;
         }
         match context.record.wire {

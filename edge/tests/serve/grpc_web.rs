@@ -12,12 +12,14 @@ use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use prost::Message;
+use tokio::io::AsyncWriteExt as _;
 use tonic::Code;
 use tonic_web::GrpcWebClientLayer;
 use tower::Layer as _;
 
 use crate::client::{Http, Reply, Rest};
 use crate::messages::*;
+use crate::wire::connect;
 use crate::world::World;
 
 const GET: &str = "/echo.v1.EchoService/GetNote";
@@ -245,6 +247,24 @@ async fn a_large_dialogue_does_not_stand_still() {
         let sizes: Vec<_> = sizes.map(|(_, note)| Note::decode(note).unwrap().size).collect();
         assert_eq!(sizes, (0..COUNT).collect::<Vec<_>>(), "{http:?}");
     }
+}
+
+/// A client that asks for more than it reads keeps its seat no longer than it may take to read a piece.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_its_answer_is_let_go() {
+    let world = World::with(|config| config.replace("[limits]", "[limits]\nbody_idle_ms = 400")).await;
+    let body = frame(&WatchNotesRequest { count: 10_000_000, ..Default::default() });
+    let (token, length) = (world.token(), body.len());
+    let head = format!(
+        "POST {WATCH} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\ncontent-type: {BINARY}\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    let mut stream = connect(&world).await;
+    stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+    world.until("the edge has let go of it", || !world.access_log().is_empty()).await;
+    assert_eq!(world.access_log()[0]["cut_by"], "downstream");
+    world.until("the watch has ended behind the edge", || world.calls_behind() == 0).await;
+    drop(stream);
 }
 
 /// The client of tonic, which knows nothing of this edge.

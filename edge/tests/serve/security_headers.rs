@@ -1,9 +1,10 @@
 //! What every answer of the public listener tells a browser, whoever writes the answer.
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 
 use crate::client::{Grpc, Http, Reply, Rest};
 use crate::messages::*;
+use crate::wire::exchange;
 use crate::world::World;
 
 const NO_PAGE: &str = "default-src 'none'; frame-ancestors 'none'";
@@ -82,6 +83,13 @@ async fn every_answer_of_the_public_listener_tells_browsers_what_not_to_do() {
             assert_eq!(policy == NO_PAGE, !own_policy, "{what}: {policy}");
         }
     }
+    // What is no HTTP at all is answered too.
+    let unreadable = exchange(&world, "GET /v1/whoami HTTP/1.1\r\nhost: a\r\nx(y): 1\r\n\r\n").await;
+    let fields = unreadable.lines().skip(1).take_while(|line| !line.is_empty());
+    let fields = fields.map(|line| line.split_once(": ").unwrap());
+    let fields = fields.map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()));
+    assert!(unreadable.starts_with("HTTP/1.1 400"), "{unreadable}");
+    check("no HTTP", &fields.collect());
     let grpc = Grpc::new(&world, Some(world.token()));
     let note =
         grpc.unary::<_, Note>("/echo.v1.EchoService/GetNote", GetNoteRequest { note_id: "n-1".into() });

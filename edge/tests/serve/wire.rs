@@ -11,7 +11,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::world::World;
 
-async fn connect(world: &World) -> TlsStream<TcpStream> {
+pub async fn connect(world: &World) -> TlsStream<TcpStream> {
     let tcp = TcpStream::connect(world.public).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(world.client_tls())).connect(name, tcp).await.unwrap()
@@ -34,7 +34,7 @@ async fn read(stream: &mut TlsStream<TcpStream>, enough: impl Fn(&str) -> bool) 
     }
 }
 
-async fn exchange(world: &World, request: &str) -> String {
+pub async fn exchange(world: &World, request: &str) -> String {
     let mut stream = connect(world).await;
     stream.write_all(request.as_bytes()).await.unwrap();
     read(&mut stream, |_| false).await

@@ -122,7 +122,8 @@ impl Parameters<'_, '_> {
             (
                 &marks.request_id,
                 "Idempotency-Key",
-                ", which then may not say otherwise. The same key gets the same outcome, once.",
+                ", which then may not say otherwise: 1 to 64 printable ASCII characters, quoted or bare. The same key gets the same \
+                 outcome, once.",
             ),
             (
                 &marks.etag,

@@ -22,7 +22,8 @@ use tonic::Code;
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::relay::{Answer, Bounds, Failure, Outcome, run};
+use crate::grpc_web::Dialect;
+use crate::relay::{Answer, Bounds, Failure, Outcome, run, web};
 use crate::upstream::{StreamClass, Terms, Upstream};
 
 /// A running gateway.
@@ -86,6 +87,14 @@ impl ProxyHttp for App {
         };
         let class = if path.path().ends_with("Unary") { StreamClass::Unary } else { StreamClass::Streaming };
         let terms = Terms { class, idempotent: false, deadline: bounds.deadline };
+        if let Some(dialect) = Dialect::of(&headers) {
+            let upstream = self.upstream.open(terms, &path, headers, false).await.unwrap();
+            let outcome =
+                web::run(&mut session.downstream_session, upstream, dialect, &bounds, &mut Plain).await;
+            let cut = outcome.cut;
+            self.outcomes.lock().unwrap().push(outcome);
+            return if cut { pingora::Error::e_explain(pingora::InternalError, "cut") } else { Ok(true) };
+        }
         let Downstream::H2(downstream) = &mut *session.downstream_session else { panic!("not HTTP/2") };
         let trailers_only = match self.upstream.open(terms, &path, headers, downstream.is_body_empty()).await
         {

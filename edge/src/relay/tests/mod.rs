@@ -4,6 +4,7 @@
 mod bulk;
 mod endings;
 mod gateway;
+mod web;
 
 use std::time::Duration;
 
