@@ -27,6 +27,7 @@ mod reflection;
 mod refusals;
 mod reload;
 mod rest;
+mod rotation;
 mod security_headers;
 mod streams;
 mod traces;
