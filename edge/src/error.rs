@@ -44,6 +44,10 @@ pub enum Error {
     InvalidHeader { header: &'static str },
     #[error("the body is larger than {bytes_max} bytes")]
     BodyTooLarge { bytes_max: usize },
+    #[error("the body comes too slowly")]
+    BodyTooSlow,
+    #[error("there is no room for the request")]
+    NoRoom { listener: &'static str },
     #[error("the version of WebSocket is not 13")]
     WebSocketVersion,
     #[error("a page of another origin may not open a WebSocket")]
@@ -154,6 +158,7 @@ impl Failure for Error {
             Self::RateLimited { refusal } => {
                 vec![("limit", quota_name(refusal)), ("scope", refusal.scope.to_owned())]
             }
+            Self::NoRoom { listener } => vec![("limit", format!("buffered:{listener}"))],
             Self::UpstreamStatus { status } => vec![("http_status", status.to_string())],
             Self::UnknownPath
             | Self::UnknownMethod
@@ -162,6 +167,7 @@ impl Failure for Error {
             | Self::PathTooLong
             | Self::UnsupportedMediaType
             | Self::InvalidRequest { .. }
+            | Self::BodyTooSlow
             | Self::WebSocketVersion
             | Self::OriginRefused
             | Self::TokenMissing
@@ -211,6 +217,7 @@ impl Failure for Error {
                 | Self::Overloaded { .. }
                 | Self::UpstreamUnavailable { .. }
                 | Self::UpstreamBusy { .. }
+                | Self::NoRoom { .. }
                 | Self::KeysUnavailable
                 | Self::IssuerUnavailable
                 | Self::ProofsExhausted
@@ -269,6 +276,9 @@ impl Error {
             Self::InvalidRequest { .. } => Row::of(Kind::Invalid, "INVALID_REQUEST"),
             Self::InvalidHeader { .. } => Row::of(Kind::Invalid, "INVALID_HEADER"),
             Self::BodyTooLarge { .. } => Row::of(Kind::Exhausted, "BODY_TOO_LARGE").http(413),
+            // The client's time and not the call's: RFC 9110 section 15.5.9.
+            Self::BodyTooSlow => Row::of(Kind::Timeout, "BODY_TOO_SLOW").http(408),
+            Self::NoRoom { .. } => Row::of(Kind::Unavailable, "NO_ROOM"),
             Self::WebSocketVersion => Row::of(Kind::Invalid, "WEBSOCKET_VERSION").http(426),
             Self::OriginRefused => Row::of(Kind::Forbidden, "ORIGIN_REFUSED"),
             Self::FrameRefused { .. } => Row::of(Kind::Invalid, "FRAME_REFUSED"),

@@ -44,6 +44,7 @@ pub mod relay;
 pub mod reload;
 pub mod request;
 pub mod rest;
+pub mod room;
 pub mod route;
 pub mod run;
 pub mod snapshot;

@@ -31,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::policy::Listener;
 use crate::rate::{self, Limiter};
 use crate::reload::Reloader;
+use crate::room::Room;
 use crate::snapshot::{Ground, Plan, Snapshot};
 
 /// The workload's name.
@@ -134,6 +135,7 @@ impl Edge {
             audit: Audit::start(Arc::clone(&snapshot), &process.drain, &process.metrics),
             snapshot,
             limiter,
+            room: Room::register(&process.metrics),
             access_log,
             metrics,
             spans: process.spans.clone(),

@@ -26,6 +26,14 @@ pub struct Limits {
     pub idle_ms: u64,
     /// How long a client may take to read or write the next piece of a body.
     pub body_idle_ms: u64,
+    /// How long a client may take before the body of a REST call must come at a rate, and that rate; a stream of JSON values, which
+    /// may be a dialogue, is bounded by its idle time instead. A rate of zero: none.
+    pub body_grace_ms: u64,
+    /// See `body_grace_ms`. A modem of the last century is ten times as fast.
+    pub body_bytes_per_s_min: u64,
+    /// Bodies and answers that the edge holds whole at once, all requests together. From 70, 85 and 100 hundredths on, requests
+    /// of the public, the partner and the mesh listener that need more than 16 KiB are refused.
+    pub buffered_bytes_max: usize,
     /// How old a connection grows. Then HTTP/2 is asked to open another (GOAWAY) and HTTP/1 told so with its next answer; what is
     /// in flight ends as it would. So replicas share their load again after a rollout. Up to a tenth earlier, at random, or all
     /// would come back together. Zero: never. Not for the mesh listener, whose clients renew their connections themselves.
@@ -99,6 +107,9 @@ impl Default for Limits {
             handshake_ms: 5_000,
             idle_ms: 300_000,
             body_idle_ms: 30_000,
+            body_grace_ms: 10_000,
+            body_bytes_per_s_min: 500,
+            buffered_bytes_max: 512 * 1024 * 1024,
             age_ms_max: 1_800_000,
             http2: Http2::default(),
         }
@@ -174,6 +185,12 @@ impl Limits {
     #[must_use]
     pub const fn age(&self) -> Option<Duration> {
         if self.age_ms_max == 0 { None } else { Some(Duration::from_millis(self.age_ms_max)) }
+    }
+
+    /// `body_grace_ms`.
+    #[must_use]
+    pub const fn body_grace(&self) -> Duration {
+        Duration::from_millis(self.body_grace_ms)
     }
 
     /// `body_idle_ms`.

@@ -189,6 +189,10 @@ impl Config {
             "transaction_tokens.lifetime_s is 60 to 3600: longer than two unary calls, shorter than a subject's token"
         );
         self.limits.http2.check()?;
+        anyhow::ensure!(
+            self.limits.buffered_bytes_max >= self.limits.message_bytes_max.saturating_mul(4),
+            "limits.buffered_bytes_max must have room for four messages of message_bytes_max"
+        );
         let heartbeat_ms = self.transcoding.sse_heartbeat_ms;
         anyhow::ensure!(
             heartbeat_ms == 0 || heartbeat_ms >= 100,

@@ -29,6 +29,8 @@ fn all() -> Vec<Error> {
         Error::InvalidHeader { header: "te" },
         Error::BodyTooLarge { bytes_max: 1 },
         Error::WebSocketVersion,
+        Error::BodyTooSlow,
+        Error::NoRoom { listener: "public" },
         Error::OriginRefused,
         Error::FrameRefused { problem: String::new() },
         Error::TokenMissing,
@@ -85,6 +87,8 @@ const fn varies(error: &Error) -> bool {
         | Error::InvalidRequest { .. }
         | Error::InvalidHeader { .. }
         | Error::BodyTooLarge { .. }
+        | Error::BodyTooSlow
+        | Error::NoRoom { .. }
         | Error::WebSocketVersion
         | Error::OriginRefused
         | Error::FrameRefused { .. }

@@ -61,6 +61,7 @@ impl Gateway {
             upstream.ok_or(Error::Internal { problem: "a method names an upstream that is not there" })?;
         Ok(Call {
             snapshot: Arc::clone(snapshot),
+            held: self.shared.room.begin(self.listener, snapshot.limits.buffered_bytes_max),
             method: Arc::clone(method),
             deadline: record.started + budget.total,
             idle: budget.idle,

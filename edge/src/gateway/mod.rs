@@ -40,6 +40,7 @@ use crate::policy::Listener;
 use crate::rate::Limiter;
 use crate::request::{Call, Ended, Record};
 use crate::rest;
+use crate::room::Room;
 use crate::route::Refusal;
 use crate::snapshot::{Current, Snapshot};
 
@@ -52,6 +53,8 @@ pub struct Shared {
     pub snapshot: Current,
     /// How often who may ask.
     pub limiter: Arc<Limiter>,
+    /// Where what they hold is counted.
+    pub room: Room,
     /// What is kept of them.
     pub access_log: AccessLog,
     /// How it counts.

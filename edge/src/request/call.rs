@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::extras::Extras;
 use crate::headers::{self, Received, Wire};
 use crate::rate::Standing;
+use crate::room::Held;
 use crate::snapshot::Snapshot;
 use crate::upstream::{StreamClass, Terms, Upstream, UpstreamStream};
 
@@ -29,6 +30,8 @@ pub struct Call {
     pub deadline: Instant,
     /// How long nothing may move, for streams.
     pub idle: Option<Duration>,
+    /// What it holds of what is sent and answered.
+    pub(crate) held: Held,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) token: HeaderValue,
     /// What its caller was believed by.

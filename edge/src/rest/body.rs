@@ -12,11 +12,13 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, HeaderValue};
 use pingora::protocols::http::ServerSession as Session;
 use pingora::{Error as PingoraError, ErrorType};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
+use super::pace::Pace;
 use crate::coding::{Coding, DecodeError, Decoder};
+use crate::config::Limits;
 use crate::error::Error;
-use crate::request::{Ended, ask_for_body};
+use crate::request::{Call, Ended, ask_for_body};
 
 /// What is decoded at a time: a few bytes of a bomb are gigabytes, of which no more than this exist at once.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
@@ -26,6 +28,7 @@ pub(super) struct Body {
     coded: Option<Coded>,
     received: u64,
     bytes_max: u64,
+    pace: Option<Pace>,
 }
 
 /// What comes in a coding.
@@ -54,7 +57,19 @@ impl Body {
                 Some(Coded { decoder, waiting, room, full: false, decoded: 0 })
             }
         };
-        Ok(Self { coded, received: 0, bytes_max })
+        Ok(Self { coded, received: 0, bytes_max, pace: None })
+    }
+
+    /// The same for a body that must come at a rate.
+    pub(super) fn paced(self, limits: &Limits) -> Self {
+        let bytes_per_s = limits.body_bytes_per_s_min;
+        let pace = (bytes_per_s > 0).then(|| Pace::new(limits.body_grace(), bytes_per_s));
+        Self { pace, ..self }
+    }
+
+    /// By when the next piece must have come; none if the body may take its time.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.pace.as_ref().map(|pace| pace.due(self.received, Instant::now()))
     }
 
     /// The next piece, not empty; `None` at the end.
@@ -70,7 +85,17 @@ impl Body {
                 return Poll::Ready(Ok(Some(piece)));
             }
             // Pingora keeps what it has read when this is dropped: it may be asked anew each time.
-            let piece = ready!(pin!(session.read_request_body()).poll(cx))?;
+            let piece = match (pin!(session.read_request_body()).poll(cx), &mut self.pace) {
+                (Poll::Pending, Some(pace)) => {
+                    pace.waits(Instant::now());
+                    return Poll::Pending;
+                }
+                (Poll::Ready(piece), Some(pace)) => {
+                    pace.arrived(Instant::now);
+                    piece?
+                }
+                (piece, None) => ready!(piece)?,
+            };
             let Some(piece) = piece else {
                 let ended = self.coded.as_ref().map_or(Ok(()), |coded| coded.decoder.finish());
                 ended.map_err(|error| refusal(error, self.bytes_max))?;
@@ -90,8 +115,11 @@ impl Body {
 
     /// As [`Body::poll_piece`], in bounded time.
     async fn read_piece(&mut self, session: &mut Session, idle: Duration) -> Result<Option<Bytes>, Ended> {
-        match timeout(idle, poll_fn(|cx| self.poll_piece(cx, session))).await {
+        let patience = Instant::now() + idle;
+        let due = self.due().filter(|due| *due < patience);
+        match timeout_at(due.unwrap_or(patience), poll_fn(|cx| self.poll_piece(cx, session))).await {
             Ok(piece) => piece,
+            Err(_) if due.is_some() => Err(Error::BodyTooSlow.into()),
             Err(_) => Err(Error::DeadlineExceeded.into()),
         }
     }
@@ -115,22 +143,23 @@ impl Coded {
     }
 }
 
-/// Reads the whole body.
-pub(super) async fn read_whole(
-    session: &mut Session,
-    bytes_max: usize,
-    idle: Duration,
-) -> Result<Bytes, Ended> {
-    let mut body = Body::begin(session, bytes_max as u64).await?;
+/// Reads the whole body of a call.
+pub(super) async fn read_whole(session: &mut Session, call: &Call) -> Result<Bytes, Ended> {
+    let limits = &call.snapshot.limits;
+    let idle = limits.body_idle();
+    let mut body = Body::begin(session, limits.message_bytes_max as u64).await?.paced(limits);
     if session.is_body_empty() {
         return Ok(Bytes::new());
     }
     let Some(first) = body.read_piece(session, idle).await? else { return Ok(Bytes::new()) };
+    // Twice: as it comes, and as the message made of it.
+    call.held.take(first.len() * 2)?;
     if body.coded.is_none() && session.is_body_done() {
         return Ok(first);
     }
     let mut whole = BytesMut::from(first);
     while let Some(piece) = body.read_piece(session, idle).await? {
+        call.held.take(piece.len() * 2)?;
         whole.extend_from_slice(&piece);
     }
     Ok(whole.freeze())

@@ -50,17 +50,15 @@ impl<'a> Opening<'a> {
     /// Calls the upstream.
     pub(super) async fn begin(
         session: &mut Session,
-        call: &Call,
+        call: &'a Call,
         target: &'a Target<'a>,
         record: &mut Record,
     ) -> Result<Self, Ended> {
         let up = match target.binding.kind() {
             BindingKind::Unary | BindingKind::ServerStream | BindingKind::HttpBodyDownload => {
-                let limits = &call.snapshot.limits;
-                let reading = body::read_whole(session, limits.message_bytes_max, limits.body_idle());
-                let reading = tokio::time::timeout_at(call.deadline, reading).await;
+                let reading = tokio::time::timeout_at(call.deadline, body::read_whole(session, call)).await;
                 let body = reading.map_err(|_| Error::DeadlineExceeded)??;
-                Up::whole(unary::request(session, target, &body, limits.message_bytes_max)?)
+                Up::whole(unary::request(session, target, &body, call.snapshot.limits.message_bytes_max)?)
             }
             // The service may speak first: it is called before anything was said.
             BindingKind::Bidi => Up::stream(session, call, target).await?,
@@ -118,7 +116,7 @@ impl<'a> Exchange<'a> {
     /// Calls the upstream, and waits for the head of its answer.
     pub(super) async fn begin(
         session: &mut Session,
-        call: &Call,
+        call: &'a Call,
         target: &'a Target<'a>,
         record: &mut Record,
     ) -> Result<Self, Ended> {

@@ -2,16 +2,19 @@
 //! body may come in an envelope of parts; then its file is the body, and the first message has the texts that came before it.
 //! Nothing is read before everything that came of the last piece has been taken.
 
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use pingora::protocols::http::ServerSession as Session;
+use tokio::time::{Sleep, sleep_until};
 
 use super::Target;
 use super::body::{Body, too_large};
 use crate::error::Error;
 use crate::request::{Call, Ended};
+use crate::room::Held;
 use crate::transcode::{
     Event, File, Media, Multipart, RequestError, RestRequest, Splitter, Text, Violation, frame,
 };
@@ -24,7 +27,12 @@ const GATHER_BYTES: usize = 16 * 1024;
 /// See the module.
 pub(super) struct Messages<'a> {
     target: &'a Target<'a>,
+    held: &'a Held,
+    /// How much of the content has found room: a window to begin with, then whatever is gathered.
+    roomy: usize,
     body: Body,
+    /// Ends the wait for a client that is too slow.
+    late: Option<Pin<Box<Sleep>>>,
     /// Whether the body has been read to its end.
     ended: bool,
     envelope: Option<Envelope>,
@@ -65,7 +73,7 @@ impl<'a> Messages<'a> {
     /// Begins to read a body.
     pub(super) async fn begin(
         session: &mut Session,
-        call: &Call,
+        call: &'a Call,
         target: &'a Target<'a>,
     ) -> Result<Self, Ended> {
         let limits = &call.snapshot.limits;
@@ -94,9 +102,25 @@ impl<'a> Messages<'a> {
                 }
             }
         }
+        let roomy = usize::try_from(limits.http2.stream_window_bytes).unwrap_or(usize::MAX);
+        call.held.take(roomy)?;
         let body = Body::begin(session, bytes_max).await?;
+        // A stream of values may be a dialogue, in which a client is silent for as long as it has nothing to say.
+        let body = if raw { body.paced(limits) } else { body };
         let message_bytes_max = limits.message_bytes_max;
-        Ok(Self { target, body, ended: false, envelope, content, count: 0, message_bytes_max })
+        let held = &call.held;
+        Ok(Self {
+            target,
+            held,
+            roomy,
+            body,
+            late: None,
+            ended: false,
+            envelope,
+            content,
+            count: 0,
+            message_bytes_max,
+        })
     }
 
     /// The next frames, none if a piece of the body was read that is part of a message.
@@ -114,7 +138,8 @@ impl<'a> Messages<'a> {
             self.append_last_frame(session, &mut frames)?;
             return Poll::Ready(Ok(Frames { bytes: frames.into(), last: true }));
         }
-        match ready!(self.body.poll_piece(cx, session))? {
+        let Poll::Ready(piece) = self.body.poll_piece(cx, session) else { return self.poll_late(cx) };
+        match piece? {
             Some(piece) => self.push(piece)?,
             None => {
                 self.ended = true;
@@ -126,11 +151,31 @@ impl<'a> Messages<'a> {
         Poll::Ready(Ok(Frames::default()))
     }
 
+    /// Pending until the client has been too slow.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frames, Ended>> {
+        let Some(due) = self.body.due() else { return Poll::Pending };
+        let late = self.late.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if late.deadline() != due {
+            late.as_mut().reset(due);
+        }
+        ready!(late.as_mut().poll(cx));
+        Poll::Ready(Err(Error::BodyTooSlow.into()))
+    }
+
     fn push(&mut self, piece: Bytes) -> Result<(), Error> {
         match &mut self.envelope {
             Some(envelope) => envelope.parts.push(piece),
-            None => self.content.push(piece, self.message_bytes_max)?,
+            None => self.gather(piece)?,
         }
+        Ok(())
+    }
+
+    /// Adds to the content, if there is room for what has gathered of it.
+    fn gather(&mut self, piece: Bytes) -> Result<(), Error> {
+        self.content.push(piece, self.message_bytes_max)?;
+        let more = self.content.len().saturating_sub(self.roomy);
+        self.held.take(more)?;
+        self.roomy += more;
         Ok(())
     }
 
@@ -172,7 +217,7 @@ impl<'a> Messages<'a> {
                 }
                 envelope.file = Some(file);
             }
-            Event::Data(bytes) => self.content.push(bytes, self.message_bytes_max)?,
+            Event::Data(bytes) => self.gather(bytes)?,
         }
         Ok(true)
     }
@@ -261,6 +306,15 @@ impl<'a> Messages<'a> {
 }
 
 impl Content {
+    /// How much of it waits to be taken out.
+    fn len(&self) -> usize {
+        match self {
+            Self::Json(splitter) => splitter.waiting(),
+            Self::Raw(rest) => rest.len(),
+            Self::Form(form) => form.len(),
+        }
+    }
+
     /// Takes what came next. All that came before has been taken out.
     fn push(&mut self, piece: Bytes, message_bytes_max: usize) -> Result<(), Error> {
         match self {

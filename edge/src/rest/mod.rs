@@ -9,6 +9,7 @@ mod exchange;
 mod framing;
 mod idempotency;
 mod messages;
+mod pace;
 mod received;
 mod reply;
 mod stream;

@@ -42,9 +42,8 @@ async fn call_upstream(
     target: &Target<'_>,
     record: &mut Record,
 ) -> Result<Reply, Ended> {
-    let limits = &call.snapshot.limits;
-    let body = body::read_whole(session, limits.message_bytes_max, limits.body_idle()).await?;
-    let request = request(session, target, &body, limits.message_bytes_max)?;
+    let body = body::read_whole(session, call).await?;
+    let request = request(session, target, &body, call.snapshot.limits.message_bytes_max)?;
     record.upstream_begins();
     let upstream = call.open(&session.req_header().headers).await?;
     tokio::select! {
@@ -108,6 +107,7 @@ pub(super) async fn write(
         return Ok(reply::write_failure(session, call, target, &status, record).await?);
     }
     let message = message.ok_or(Error::UpstreamBroken { problem: "success without a message" })?;
+    call.held.add(message.len());
     let binding = target.binding;
     let status = binding.success_status();
     if let Some(etag) = reply::known(session, target, &message) {
@@ -125,6 +125,7 @@ pub(super) async fn write(
         // JSON is longer than its wire bytes, by a factor that small messages exceed and large ones seldom reach.
         let mut json = Vec::with_capacity(128 + message.len() * 3);
         target.decode(&message, &mut json)?;
+        call.held.add(json.len());
         let mut header = reply::success(status, "application/json", &answer.headers, call)?;
         reply::add_options(&mut header, target, &message)?;
         let body = reply::compress(session, target.binding.compress_bytes_min(), &mut header, json)?;

@@ -37,7 +37,7 @@ impl<'a> Up<'a> {
     /// A request that is a stream of messages, cut from the body.
     pub(super) async fn stream(
         session: &mut Session,
-        call: &Call,
+        call: &'a Call,
         target: &'a Target<'a>,
     ) -> Result<Self, Ended> {
         let messages = Messages::begin(session, call, target).await?;

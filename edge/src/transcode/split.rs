@@ -64,6 +64,11 @@ impl Splitter {
         Self { received: BytesMut::new(), offset: 0, place: Place::Start, array: false, value_bytes_max }
     }
 
+    /// How many bytes have come and not been taken out.
+    pub fn waiting(&self) -> usize {
+        self.received.len()
+    }
+
     /// Takes the next piece of the body.
     pub fn push(&mut self, piece: Bytes) {
         if self.received.is_empty() {

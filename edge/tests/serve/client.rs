@@ -50,7 +50,12 @@ pub struct Reply {
 
 impl Rest {
     pub fn new(world: &World, http: Http, token: Option<String>) -> Self {
-        let builder = HttpsConnectorBuilder::new().with_tls_config(world.client_tls()).https_only();
+        Self::over(world, world.client_tls(), http, token)
+    }
+
+    /// With its own idea of whom to trust.
+    pub fn over(world: &World, tls: rustls::ClientConfig, http: Http, token: Option<String>) -> Self {
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
         let connector = match http {
             Http::One => builder.enable_http1().build(),
             Http::Two => builder.enable_http2().build(),
@@ -116,6 +121,25 @@ impl Rest {
         self.client.request(request.body(body).unwrap()).await.unwrap()
     }
 
+    /// As `get`, where connections come to their end: asks again what was never sent, and says `None` when nobody listens any more.
+    /// What was sent must be answered.
+    pub async fn get_surely(&self, path: &str) -> Option<StatusCode> {
+        let token = self.token.as_deref().unwrap_or_default();
+        loop {
+            let request = Request::get(format!("{}{path}", self.base))
+                .header("authorization", format!("Bearer {token}"));
+            match self.client.request(request.body(Full::default().boxed()).unwrap()).await {
+                Ok(answer) => {
+                    let status = answer.status();
+                    answer.into_body().collect().await.unwrap();
+                    return Some(status);
+                }
+                Err(error) if error.is_connect() => return None,
+                Err(error) => assert!(never_sent(&error), "a request was lost: {error:?}"),
+            }
+        }
+    }
+
     pub async fn get(&self, path: &str) -> Reply {
         self.send(Method::GET, path, &[], "").await
     }
@@ -159,6 +183,15 @@ impl Grpc {
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(world.ca_pem()));
         let endpoint = Endpoint::from_shared(format!("https://localhost:{}", world.public.port())).unwrap();
         Self { channel: endpoint.tls_config(tls).unwrap().connect_lazy(), token }
+    }
+
+    /// A partner with this chain and key, who trusts these roots.
+    pub fn partner_with(world: &World, roots: &str, pair: (&str, &str)) -> Self {
+        let tls = ClientTlsConfig::new()
+            .ca_certificates(roots.split_inclusive("-----END CERTIFICATE-----\n").map(Certificate::from_pem));
+        let tls = tls.identity(Identity::from_pem(pair.0, pair.1));
+        let endpoint = Endpoint::from_shared(format!("https://localhost:{}", world.partner.port())).unwrap();
+        Self { channel: endpoint.tls_config(tls).unwrap().connect_lazy(), token: None }
     }
 
     /// A client of the partner listener, with a certificate or without.
@@ -220,4 +253,11 @@ where
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.map_err(|error| Status::from_error(error.into()))?;
     client.unary(call, path.parse().unwrap(), ProstCodec::<In, Out>::default()).await
+}
+
+/// Whether a client of HTTP/2 gave a request to a connection in the moment in which that was told to go: hyper and tonic say so and
+/// leave it to others to ask again, which RFC 9113 section 6.8 makes safe.
+pub fn never_sent(error: &impl std::fmt::Debug) -> bool {
+    let error = format!("{error:?}");
+    error.contains("GoAway(b\"\", NO_ERROR, Remote)") || error.contains("Canceled")
 }

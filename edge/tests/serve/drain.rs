@@ -1,7 +1,11 @@
 //! The end of the edge: what is in flight is served to its end, new work is not accepted, and the process ends by itself.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use tokio::task::JoinSet;
 
 use crate::client::{Grpc, Http, Rest};
 use crate::messages::{GetNoteRequest, Note};
@@ -45,6 +49,34 @@ async fn a_drain_serves_what_is_in_flight_and_then_ends() {
     world.stopped().await;
     let lines = world.access_log();
     assert!(lines.iter().all(|line| line["code"] == "OK"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_under_load_loses_no_request() {
+    let mut world = World::with(|text| text.replace("lame_duck_ms = 0", "lame_duck_ms = 300")).await;
+    let served = Arc::new(AtomicUsize::new(0));
+    let mut clients = JoinSet::new();
+    for client in 0..6 {
+        let rest =
+            Rest::new(&world, if client % 2 == 0 { Http::One } else { Http::Two }, Some(world.token()));
+        let served = Arc::clone(&served);
+        clients.spawn(async move {
+            while let Some(status) = rest.get_surely("/v1/notes/n-1").await {
+                assert_eq!(status, StatusCode::OK);
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    world.until("requests run", || served.load(Ordering::Relaxed) > 100).await;
+    world.stop();
+    // Each goes on until nobody listens: what it sent before that was answered.
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap();
+    }
+    world.stopped().await;
+    let log = world.access_log();
+    assert_eq!(log.len(), served.load(Ordering::Relaxed));
+    assert!(log.iter().all(|line| line["code"] == "OK"));
 }
 
 fn in_flight(world: &World) -> i64 {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its fixtures too")]
 
 mod audit;
+mod bodies;
 mod bounds;
 #[path = "../shared/buckets.rs"]
 mod buckets;
@@ -27,6 +28,7 @@ mod reflection;
 mod refusals;
 mod reload;
 mod rest;
+mod rotation;
 mod security_headers;
 mod streams;
 mod traces;

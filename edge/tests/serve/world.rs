@@ -35,14 +35,19 @@ use crate::upstream;
 const TRUST_DOMAIN: &str = "causeway.internal";
 pub const ISSUER: &str = "https://issuer.test";
 
+/// Who vouches for certificates.
+pub type Authority = CertifiedIssuer<'static, KeyPair>;
+
 pub struct World {
     directory: tempfile::TempDir,
-    ca: CertifiedIssuer<'static, KeyPair>,
+    pub ca: Authority,
     signer: EcdsaKeyPair,
     pub public: SocketAddr,
     pub partner: SocketAddr,
     pub mesh: SocketAddr,
     pub admin: SocketAddr,
+    /// Where the service listens.
+    pub behind: SocketAddr,
     pub upstream: Process,
     pub process: Process,
     stop: Option<oneshot::Sender<()>>,
@@ -64,7 +69,7 @@ impl World {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let directory = tempfile::tempdir().unwrap();
         let ca = ca();
-        let (signer, key_set) = signer();
+        let (signer, key_set) = signer("k1");
         std::fs::write(directory.path().join("ca.pem"), ca.pem()).unwrap();
         std::fs::write(directory.path().join("jwks.json"), key_set.to_string()).unwrap();
         for name in ["edge", "svc-echo", "svc-docs", "public", "partner", "stranger"] {
@@ -100,6 +105,7 @@ impl World {
             partner,
             mesh,
             admin,
+            behind,
             upstream,
             process,
             stop: Some(stop),
@@ -144,22 +150,17 @@ impl World {
 
     /// A token of somebody.
     pub fn token_of(&self, subject: &str, scopes: &str, seconds: i64) -> String {
-        self.token_with(&json!({"sub": subject, "scope": scopes, "exp": now() + seconds}))
+        self.signed((&self.signer, "k1"), subject, scopes, seconds)
+    }
+
+    /// A token of somebody, by a key of the issuer's.
+    pub fn signed(&self, key: (&EcdsaKeyPair, &str), subject: &str, scopes: &str, seconds: i64) -> String {
+        signed(key, &json!({"sub": subject, "scope": scopes, "exp": now() + seconds}))
     }
 
     /// A token that opens everything, but for what `changes` says.
     pub fn token_with(&self, changes: &Value) -> String {
-        let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": "k1"});
-        let mut claims = json!({
-            "iss": ISSUER, "aud": "causeway", "sub": "alice", "customer_id": "customer-1",
-            "scope": "notes.read notes.write", "iat": now() - 600, "exp": now() + 600, "client_id": "web",
-            "jti": "t-1",
-        });
-        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", encode(&header), encode(&claims));
-        let signature = self.signer.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+        signed((&self.signer, "k1"), changes)
     }
 
     /// Writes the list of revoked certificates anew, with these on it.
@@ -241,6 +242,22 @@ impl World {
         gauge.map_or(0, |value| value.parse().unwrap())
     }
 
+    /// Gives somebody a new certificate and key.
+    pub fn issue(&self, by: &Authority, name: &str) {
+        issue(by, self.directory.path(), name);
+    }
+
+    /// Puts a file where the edge and its service look for it.
+    pub fn put(&self, name: &str, text: &str) {
+        std::fs::write(self.directory.path().join(name), text).unwrap();
+    }
+
+    /// The keys of the issuer at this moment.
+    pub fn key_set(&self) -> Value {
+        serde_json::from_str(&std::fs::read_to_string(self.directory.path().join("jwks.json")).unwrap())
+            .unwrap()
+    }
+
     /// The authority that vouches for everybody here.
     pub fn ca_pem(&self) -> String {
         self.ca.pem()
@@ -254,13 +271,13 @@ impl World {
     }
 }
 
-fn ca() -> CertifiedIssuer<'static, KeyPair> {
+pub fn ca() -> Authority {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-fn issue(ca: &CertifiedIssuer<'static, KeyPair>, directory: &Path, name: &str) {
+fn issue(ca: &Authority, directory: &Path, name: &str) {
     let mut params = CertificateParams::default();
     let (dns, uri) = match name {
         "public" => ("localhost".to_owned(), None),
@@ -284,7 +301,7 @@ fn now() -> i64 {
 }
 
 /// The list of these certificates of the authority, which it has revoked.
-fn revoked(ca: &CertifiedIssuer<'static, KeyPair>, directory: &Path, names: &[&str]) -> String {
+fn revoked(ca: &Authority, directory: &Path, names: &[&str]) -> String {
     let serial = |name: &&str| {
         let pem = std::fs::read(directory.join(format!("{name}.pem"))).unwrap();
         let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
@@ -307,14 +324,29 @@ fn revoked(ca: &CertifiedIssuer<'static, KeyPair>, directory: &Path, names: &[&s
     list.signed_by(ca).unwrap().pem().unwrap()
 }
 
-fn signer() -> (EcdsaKeyPair, Value) {
+/// A token by a key of the issuer's that opens everything, but for what `changes` says.
+fn signed((signer, kid): (&EcdsaKeyPair, &str), changes: &Value) -> String {
+    let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": kid});
+    let mut claims = json!({
+        "iss": ISSUER, "aud": "causeway", "sub": "alice", "customer_id": "customer-1",
+        "scope": "notes.read notes.write", "iat": now() - 600, "exp": now() + 600, "client_id": "web",
+        "jti": "t-1",
+    });
+    claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", encode(&header), encode(&claims));
+    let signature = signer.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+pub fn signer(kid: &str) -> (EcdsaKeyPair, Value) {
     let random = SystemRandom::new();
     let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
     let pair =
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).unwrap();
     let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
     let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-    let key_set = json!({"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "kid": "k1", "x": x, "y": y}]});
+    let key_set = json!({"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "kid": kid, "x": x, "y": y}]});
     (pair, key_set)
 }
 
@@ -346,6 +378,7 @@ fn identity(directory: &Path, name: &str) -> chassis::config::Identity {
 
 async fn start_upstream(directory: &Path, process: &Process) -> SocketAddr {
     let identity = Identity::load(&identity(directory, "svc-echo")).unwrap();
+    identity.watch(&process.drain);
     let tls = identity.server(Clients::Only(vec![identity.spiffe_id("edge")]), &[b"h2"]).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
