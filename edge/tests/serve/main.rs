@@ -11,6 +11,7 @@ mod collector;
 mod conformance;
 mod drain;
 mod events;
+mod faults;
 mod grpc;
 mod messages;
 mod negotiation;
