@@ -55,6 +55,12 @@ bench-edge: bootstrap ## Measure the edge beside Envoy, each on a core of its ow
 	@cargo bench --locked --quiet -p e2e --bench edge --no-run
 	@TOKIO_WORKER_THREADS=1 taskset -c 1 cargo bench --locked --quiet -p e2e --bench edge
 
+# What the edge does about faults is the same in a debug build, which is there already.
+.PHONY: bench-faults
+bench-faults: bootstrap ## Kill, stop, slow and flap endpoints under load, and count what callers notice
+	@cargo build --locked -p edge
+	@cargo bench --locked --quiet --profile dev -p e2e --bench faults
+
 # Criterion's table: one row a stage, both ways beside one another.
 .PHONY: bench-transcode
 bench-transcode: bootstrap ## Measure routing and transcoding, stage by stage

@@ -30,14 +30,13 @@ pub(super) async fn find(
     avoid: Option<SocketAddr>,
 ) -> Result<Attempt, OpenError> {
     let name = || upstream.name().to_owned();
-    let ready = Instant::now() + upstream.ready;
+    let mut now = Instant::now();
+    let ready = now + upstream.ready;
     let until = call.terms.deadline.map_or(ready, |deadline| ready.min(deadline));
     let mut tried = Vec::new();
     let mut failure = None;
     let mut closed = 0;
-    loop {
-        let now = Instant::now();
-        let Some(endpoint) = upstream.balance.pick(call.terms.class, now, &tried, avoid) else { break };
+    while let Some(endpoint) = upstream.balance.pick(call.terms.class, now, &tried, avoid) {
         let address = endpoint.address();
         let visit = Visit::new(endpoint, call.terms.class, now);
         let endpoint = visit.endpoint();
@@ -60,6 +59,7 @@ pub(super) async fn find(
                 break;
             }
         }
+        now = Instant::now();
     }
     upstream.metrics.refused(upstream.name());
     Err(failure.unwrap_or_else(|| OpenError::NoEndpoint { upstream: name() }))

@@ -44,7 +44,7 @@ pub struct UpstreamStream {
     /// The retry that stands, until its answer begins.
     retrying: Option<Retrying>,
     /// The answer that a retry is to replace: should there be no retry after all, it is the one.
-    instead: Option<Parts>,
+    instead: Option<Box<Parts>>,
 }
 
 enum State {
@@ -78,8 +78,8 @@ impl Drop for UpstreamStream {
             attempt.reset(h2::Reason::INTERNAL_ERROR);
         }
         // A client may leave as it likes; who lets its deadline pass has waited for this endpoint. Streams begin when they please.
-        let late = self.terms.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        if late && !attempt.header_arrived() && self.terms.class == StreamClass::Unary {
+        let waited = !attempt.header_arrived() && self.terms.class == StreamClass::Unary;
+        if waited && self.terms.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             self.seat.upstream().fault(attempt.endpoint(), Fault::Unanswered);
         }
     }
@@ -259,7 +259,7 @@ impl UpstreamStream {
                         let Some((pause, address)) = self.may_repeat(pushback) else {
                             return self.arrived(header);
                         };
-                        self.instead = Some(header);
+                        self.instead = Some(Box::new(header));
                         self.repeat(address, pause);
                     }
                     Err(error) => self.failed(error)?,
@@ -271,7 +271,7 @@ impl UpstreamStream {
                         (Ok(attempt), _) => self.landed(call, attempt),
                         (Err(_), Some(header)) => {
                             self.state = State::Answered;
-                            return self.arrived(header);
+                            return self.arrived(*header);
                         }
                         (Err(error), None) => return Poll::Ready(Err(error.into())),
                     }

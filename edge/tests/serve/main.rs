@@ -17,6 +17,7 @@ mod conformance;
 mod cors;
 mod drain;
 mod events;
+mod faults;
 mod grpc;
 mod grpc_web;
 mod idempotency;
