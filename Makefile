@@ -76,6 +76,15 @@ schemathesis: bootstrap ## Call a mesh with requests made up from its own OpenAP
 	@cargo build --locked --workspace --bins
 	@$(VENV)/python tests/schemathesis/run.py $(TARGET)/debug
 
+# Tools of its own in a virtual environment of its own: see tests/security/requirements.txt. The edge is a debug build, which is
+# slower than what a bank runs and so no easier to hold up.
+.PHONY: security
+security: bootstrap ## Attack a mesh with public tools and raw frames, SECURITY_SECONDS each (5)
+	@scripts/bootstrap security
+	@cargo build --locked --workspace --bins
+	@.state/security/bin/python tests/security/run.py $(TARGET)/debug $(or $(SECURITY_SECONDS),5)
+	@$(VENV)/python tests/schemathesis/run.py $(TARGET)/debug 30
+
 .PHONY: k8s-check
 k8s-check: bootstrap ## Render and validate the Kubernetes manifests
 	@cargo build --locked --workspace --bins

@@ -72,7 +72,7 @@ impl Door {
         let path = fill(&rule.template, &mut fields);
         let key = fields.remove("requestId");
         let (media, body) = body(rule, message, &mut fields);
-        let query: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
+        let query: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
         let uri = if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) };
         let mut request = Request::builder().method(rule.verb.clone()).uri(uri);
         request.headers_mut().unwrap().extend(self.credentials.clone());
@@ -134,12 +134,25 @@ fn object(value: Value) -> Map<String, Value> {
     fields
 }
 
-/// A scalar as a path or a query has it; what these tests send needs no escaping.
+/// A scalar as a path or a header has it; what these tests send there needs no escaping.
 fn plain(value: &Value) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
-    assert!(text.bytes().all(safe), "{text} needs escaping");
+    let text = text(value);
+    assert!(text.bytes().all(is_safe), "{text} needs escaping");
     text
+}
+
+/// A scalar as a query has it.
+fn escaped(value: &Value) -> String {
+    let one = |byte: u8| if is_safe(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text(value).bytes().map(one).collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn is_safe(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte)
 }
 
 /// The JSON name of a field.

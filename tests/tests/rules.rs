@@ -9,6 +9,8 @@ use prost_reflect::{DescriptorPool, Value};
 
 #[path = "rules/errors.rs"]
 mod errors;
+#[path = "rules/rows.rs"]
+mod rows;
 
 /// Where a file stops holding one thing.
 const FILE_LINES_MAX: usize = 500;

@@ -70,6 +70,16 @@ const EXCEPTIONS: &[(&str, Who, &str)] = &[
         Who::ServiceForOtherCustomer,
         "svc-accounts has judged for whom it opens; repeated, it changes nothing",
     ),
+    (
+        "ledger.v1.LedgerService/SetGrant",
+        Who::ServiceForOtherCustomer,
+        "svc-accounts has judged whose consent it is; the ledger takes no older revision",
+    ),
+    (
+        "accounts.v1.AccountsService/CheckConsent",
+        Who::ServiceForOtherCustomer,
+        "a service asks about a consent to judge with it whether its caller may",
+    ),
     ("cache.v1.CacheService/GetEntry", Who::ServiceForOtherCustomer, NAMESPACE),
     ("cache.v1.CacheService/SetEntry", Who::ServiceForOtherCustomer, NAMESPACE),
     ("cache.v1.CacheService/DeleteEntry", Who::ServiceForOtherCustomer, NAMESPACE),
@@ -119,7 +129,7 @@ fn refusal(rpc: &Rpc, who: Who) -> Option<Refusal> {
             Some(NOT_YOURS)
         }
         Who::OtherCustomer => Some(SCOPE),
-        Who::Partner | Who::PartnerForOwner if !partners => Some(UNKNOWN),
+        Who::Partner | Who::PartnerForOwner if !partners || rpc.services_only() => Some(UNKNOWN),
         Who::Partner => Some(SCOPE),
         Who::PartnerForOwner => Some(NOT_YOURS),
         Who::ForeignService | Who::ForeignServiceForOwner if inside => Some(NOT_ADMITTED),
@@ -249,7 +259,10 @@ async fn deviations(
         let error = answer.json()["error"].clone();
         let got = (answer.status.as_u16(), error["status"].as_str(), reason_of(&error));
         let (status, code, reason) = expect.rest;
-        if got != (status, Some(code), Some(reason)) {
+        // Where the path is somebody's by another verb, it is the verb that is unknown.
+        let verb = (405, Some("UNIMPLEMENTED"), Some("METHOD_NOT_ALLOWED"));
+        let unknown = expect.code == Code::Unimplemented && got == verb;
+        if !unknown && got != (status, Some(code), Some(reason)) {
             found.push(format!("{way}: {got:?}"));
         }
     }
@@ -315,7 +328,9 @@ async fn the_right_ones_are_let_in(world: Arc<World>) {
     let rpcs = rpcs();
     let victim = victim(&world).await;
     let doors = Doors::new(&world, &victim, &rpcs);
-    let staff = Door::new(&doors.public).token(&world.staff());
+    // Somebody of the bank's with every scope: no scope is asked for that nobody can have.
+    let scopes: Vec<_> = doors.scopes.iter().map(String::as_str).collect();
+    let staff = Door::new(&doors.public).token(&world.token(&TokenRequest::new("staff-all").scopes(&scopes)));
     let mut read = 0;
     for rpc in rpcs.iter().filter(|rpc| rpc.reads_only && !rpc.services_only()) {
         let ask = || request::plausible(&rpc.method.input(), &victim);

@@ -69,6 +69,7 @@ fn main() -> ExitCode {
         security::money::TESTS,
         security::objects::TESTS,
         security::paths::TESTS,
+        security::signatures::TESTS,
         security::slow::TESTS,
         security::tls::TESTS,
     ];
@@ -117,8 +118,13 @@ async fn start() -> anyhow::Result<World> {
     let port = foreign::SERVICE.start().await;
     let traces =
         format!("[telemetry]\notlp_endpoint = \"{}\"\nsample_ratio = 1.0\n", COLLECTOR.start().await);
-    let edge =
-        [&traces, &e2e::foreign::edge_toml(&folder, port), &KEYS.edge_toml()].map(String::as_str).concat();
+    let edge = [
+        traces.as_str(),
+        &e2e::foreign::edge_toml(&folder, port),
+        &KEYS.edge_toml(),
+        &security::signatures::edge_toml(&folder),
+    ]
+    .concat();
     World::start(|mut setup| {
         for part in dev::Part::WORKLOADS {
             setup = setup.configure(part, if part == dev::Part::Edge { &edge } else { &traces })?;

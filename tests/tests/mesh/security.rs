@@ -11,6 +11,7 @@ pub mod money;
 pub mod objects;
 pub mod paths;
 pub mod rotation;
+pub mod signatures;
 pub mod slow;
 pub mod starved;
 pub mod telling;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use e2e::world::unique;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
-use super::victim::Victim;
+use super::victim::{ANOTHER_PARTNER, Victim};
 
 /// Fields that a plausible request leaves alone.
 const LEFT_OUT: [&str; 10] = [
@@ -42,9 +42,13 @@ fn value(field: &FieldDescriptor, victim: &Victim) -> Value {
         ("credit_account_id", _) => text(&victim.stranger_account),
         ("transfer_id", _) => text(&victim.transfer),
         ("document_id", _) => text(&victim.document),
+        ("consent_id", _) => text(&victim.consent),
+        ("partner_id", _) => text(ANOTHER_PARTNER),
+        ("expire_time", _) => Value::Message(time(field, SystemTime::now() + Duration::from_secs(3600))),
         ("request_id", _) => Value::String(unique("coverage")),
         ("email", _) => Value::String(format!("{}@example.com", unique("coverage"))),
         ("display_name" | "title" | "reference" | "key" | "keys" | "tags", _) => text("coverage"),
+        ("rpc", _) => text("ledger.v1.LedgerService/CreateTransfer"),
         ("content_type", _) => text("text/plain"),
         ("currency_code", _) => text("EUR"),
         ("minor_units" | "state_revision", _) => Value::I64(1),

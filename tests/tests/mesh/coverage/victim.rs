@@ -5,6 +5,9 @@ use e2e::world::{Customer, transfer, unique};
 use http::Method;
 use serde_json::{Value, json};
 
+/// The partner that the victim consents to. It is not the one that calls: that one has no consent.
+pub const ANOTHER_PARTNER: &str = "another-pay";
+
 /// A customer with two accounts, money, a pending transfer and a document, and a stranger with an account.
 pub struct Victim {
     pub customer: Customer,
@@ -13,6 +16,8 @@ pub struct Victim {
     /// Pending, between the victim's own accounts: the stranger is no party to it.
     pub transfer: String,
     pub document: String,
+    /// To another partner than the one that calls.
+    pub consent: String,
     pub stranger: Customer,
     pub stranger_account: String,
 }
@@ -36,7 +41,15 @@ pub async fn victim(world: &World) -> Victim {
         .header("authorization", format!("Bearer {}", customer.token))
         .header("content-type", "text/plain");
     rest.send(put.body("private".into()).unwrap()).await.ok();
-    Victim { customer, account, other_account, transfer, document, stranger, stranger_account }
+    let expire_time = chrono::Utc::now() + chrono::Duration::hours(1);
+    let terms = json!({
+        "partnerId": ANOTHER_PARTNER,
+        "scopes": ["CONSENT_SCOPE_READ_ACCOUNT"],
+        "expireTime": expire_time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+    });
+    let path = format!("/v1/accounts/{account}/consents");
+    let consent = rest.post(&customer.token, &path, &unique("consent"), &terms).await.text("consentId");
+    Victim { customer, account, other_account, transfer, document, consent, stranger, stranger_account }
 }
 
 impl Victim {
@@ -58,6 +71,7 @@ impl Victim {
         for (who, account) in accounts {
             paths.push((who, format!("/v1/accounts/{account}/balance")));
             paths.push((who, format!("/v1/accounts/{account}/entries")));
+            paths.push((who, format!("/v1/accounts/{account}/consents")));
         }
         let looks = paths.into_iter().map(|(who, path)| async move {
             let mut seen = world.rest2.get(&who.token, &path).await.ok();

@@ -90,7 +90,6 @@ async fn c3_a_header_that_never_ends_ends_its_connection(world: Arc<World>) {
         })
         .await;
         assert!(ending.is_over(), "{name}: open after {} frames", ending.sent);
-        assert!(ending.sent < 50_000, "{name}: the edge took {} frames", ending.sent);
     }
 }
 
