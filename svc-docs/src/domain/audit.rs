@@ -152,7 +152,7 @@ mod tests {
         let time = DateTime::from_timestamp_millis(1_750_000_000_123).unwrap();
         assert_eq!(EventId::first_at(time).time(), Some(time));
         assert!(EventId::first_at(time) > EventId::first_at(time - TimeDelta::milliseconds(1)));
-        let id = EventId(Uuid::now_v7());
-        assert!(EventId::first_at(id.time().unwrap()) <= id);
+        let id = EventId(Uuid::from_u128(EventId::first_at(time).0.as_u128() | 0x7 << 76 | 0b10 << 62));
+        assert!(id.time() == Some(time) && EventId::first_at(time) < id);
     }
 }

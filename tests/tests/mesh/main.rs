@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "says why the mesh did not start")]
 
 mod accounts;
+mod audit;
 mod border;
 mod cache;
 mod consents;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     let runtime = Arc::new(tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap());
     let peaceful = [
         accounts::TESTS,
+        audit::TESTS,
         border::TESTS,
         cache::TESTS,
         consents::TESTS,
