@@ -51,7 +51,7 @@ impl Wire {
     /// What the edge says until it closes, until `enough`, or until it has said nothing for `patience`.
     pub async fn read_for(&mut self, patience: Duration, enough: impl Fn(&[u8]) -> bool) -> Said {
         let mut said = Said { bytes: Vec::new(), closed: false };
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         while !enough(&said.bytes) {
             let until = Instant::now() + patience;
             match timeout_at(until, self.stream.read(&mut buffer)).await {

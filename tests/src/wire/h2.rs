@@ -332,7 +332,7 @@ async fn next(
                 return Ok(frame);
             }
         }
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         match timeout(patience, read.read(&mut buffer)).await {
             Err(_) => return Err(false),
             Ok(Ok(0) | Err(_)) => return Err(true),

@@ -42,7 +42,7 @@ async fn d4_a_segment_stays_a_segment(world: Arc<World>) {
         format!("/v1/accounts/{account}\\balance"),
         format!("/v1/accounts/{account}%5cbalance"),
         format!("/v1/accounts/%c0%ae%c0%ae/{account}/balance"),
-        format!("/v1/accounts/%ff/balance"),
+        "/v1/accounts/%ff/balance".to_owned(),
         format!("/v1/accounts/{account}/balance%00"),
         format!("/v1/accounts/{account}/balance%20"),
         format!("/v1/accounts/{account}/balance;x=y"),
