@@ -6,8 +6,9 @@ use serde_json::Value;
 use super::Config;
 
 /// What holds for the life of the process: tables, and single keys of others.
-const FIXED: [&str; 13] = [
+const FIXED: [&str; 14] = [
     "listener",
+    "overload",
     "admin",
     "identity",
     "transaction_tokens",
