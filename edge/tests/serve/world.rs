@@ -53,6 +53,11 @@ pub struct World {
     serving: JoinSet<anyhow::Result<()>>,
 }
 
+/// A configuration under which one person may call as often as a test likes.
+pub fn uncounted(text: String) -> String {
+    text.replace("[limits]", "[rate_limits]\nenabled = false\n[limits]")
+}
+
 impl World {
     pub async fn new() -> Self {
         Self::with(|config| config).await
