@@ -14,7 +14,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::client::{Grpc, Http, Rest, never_sent};
 use crate::messages::{GetNoteRequest, Note};
-use crate::world::World;
+use crate::world::{World, uncounted};
 
 const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
@@ -252,7 +252,8 @@ async fn an_old_connection_is_told_to_go_twice_and_what_is_on_its_way_is_served(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_grow_old_under_load_and_no_request_fails() {
-    let world = Arc::new(World::with(|text| text.replace("[limits]", "[limits]\nage_ms_max = 100")).await);
+    let world =
+        Arc::new(World::with(|text| uncounted(text.replace("[limits]", "[limits]\nage_ms_max = 100"))).await);
     let served = Arc::new(AtomicUsize::new(0));
     let mut clients = JoinSet::new();
     for client in 0..6 {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::client::{Grpc, Http, Rest};
 use crate::messages::{GetNoteRequest, Note};
 use crate::upstream::fed;
-use crate::world::World;
+use crate::world::{World, uncounted};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_serves_what_is_in_flight_and_then_ends() {
@@ -53,7 +53,8 @@ async fn a_drain_serves_what_is_in_flight_and_then_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_under_load_loses_no_request() {
-    let mut world = World::with(|text| text.replace("lame_duck_ms = 0", "lame_duck_ms = 300")).await;
+    let mut world =
+        World::with(|text| uncounted(text.replace("lame_duck_ms = 0", "lame_duck_ms = 300"))).await;
     let served = Arc::new(AtomicUsize::new(0));
     let mut clients = JoinSet::new();
     for client in 0..6 {

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::client::{Grpc, Http, Rest};
 use crate::messages::{GetNoteRequest, Note};
 use crate::upstream::fed;
-use crate::world::World;
+use crate::world::{World, uncounted};
 
 const OPEN: &str = r#"policy = { allow = ["anonymous", "subject"], default_deadline_ms = 400 }"#;
 const CLOSED: &str = r#"policy = { allow = ["subject"], default_deadline_ms = 400 }"#;
@@ -189,7 +189,7 @@ async fn a_hundred_reloads_leave_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reloads_under_load_fail_no_request() {
-    let world = Arc::new(World::new().await);
+    let world = Arc::new(World::with(uncounted).await);
     let over = Arc::new(AtomicBool::new(false));
     let served = Arc::new(AtomicUsize::new(0));
     let mut clients = JoinSet::new();
