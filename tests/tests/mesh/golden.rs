@@ -17,8 +17,10 @@ use serde_json::json;
 
 crate::tests![the_route_table_is_the_one_on_file, the_metrics_are_those_on_file];
 
-/// Families that show only once an upstream has gone away or been overrun, which this mesh need not have seen.
-const SELDOM: [&str; 5] = [
+/// Families that show only once an upstream has gone away or been overrun, or a client has gone too far, which this mesh need not
+/// have seen.
+const SELDOM: [&str; 6] = [
+    "edge_connections_cut_total",
     "upstream_ejections_total",
     "upstream_limited_total",
     "upstream_moved_total",

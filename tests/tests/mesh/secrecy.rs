@@ -61,7 +61,7 @@ async fn no_secret_and_nothing_personal_is_logged(world: Arc<World>) {
 async fn every_request_is_logged_once_with_its_rpc(world: Arc<World>) {
     let customer = world.customer().await;
     let account = world.account(&customer, "EUR", 0).await;
-    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let trace = "00-8c7d2f41a6e94b0f9d35c1e87a60b2f4-00f067aa0ba902b7-01";
     let request = world
         .rest
         .request(http::Method::GET, &format!("/v1/accounts/{account}/balance"))
@@ -70,7 +70,7 @@ async fn every_request_is_logged_once_with_its_rpc(world: Arc<World>) {
     world.rest.send(request.body(Default::default()).unwrap()).await.ok();
     let mine = || {
         let log = world.mesh.log(Part::Edge).unwrap();
-        let lines = log.lines().filter(|line| line.contains("4bf92f3577b34da6a3ce929d0e0e4736"));
+        let lines = log.lines().filter(|line| line.contains("8c7d2f41a6e94b0f9d35c1e87a60b2f4"));
         lines.map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
     };
     e2e::world::eventually("the line is written", std::time::Duration::from_secs(5), || async {
