@@ -25,7 +25,7 @@ fn signer() -> Signer {
 }
 
 fn refusal(result: Result<Arc<Verified>, TokenError>) -> TokenError {
-    result.err().expect("refused")
+    result.expect_err("refused")
 }
 
 #[test]
