@@ -211,7 +211,7 @@ async fn e7_a_key_is_its_principals_own_and_means_one_request(world: Arc<World>)
         assert_eq!(answer.status, 400, "{name}: {answer:?}");
     }
     assert_eq!(
-        send(keys(&[r#""key; drop/**/table\"'%$""#]), title("t")).await.status,
+        send(keys(&[r#""key;drop/**/table\"'%$""#]), title("t")).await.status,
         201,
         "any printable text is a key, between quotes"
     );
