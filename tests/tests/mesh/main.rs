@@ -16,6 +16,7 @@ mod foreign;
 mod golden;
 mod ledger;
 mod refusals;
+mod revocation;
 mod secrecy;
 mod security;
 
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         golden::TESTS,
         ledger::TESTS,
         refusals::TESTS,
+        revocation::TESTS,
         security::bodies::TESTS,
         security::framing::TESTS,
         security::frames::TESTS,
