@@ -2,8 +2,9 @@
 //!
 //! Reading order: [`run`] is a process's life from its configuration to its last flush; [`config`], [`telemetry`], [`spans`],
 //! [`metrics`], [`identity`], [`admin`] and [`health`] are its stations; [`accept`] and [`serve`] take requests in, [`call`]
-//! says who asks, by a [`transaction_token`] of the edge's, [`deadline`] for how long, [`error`] how a refusal reads; [`field`] and [`page`] read what all contracts
-//! spell alike; [`edge_channel`] is the only way out, [`outbox`] what a service has to tell others later; [`drain`] ends it all.
+//! says who asks, by a [`transaction_token`] of the edge's, [`deadline`] for how long, [`error`] how a refusal reads; [`field`]
+//! and [`page`] read what all contracts spell alike; [`edge_channel`] is the only way out, [`outbox`] what a service has to tell
+//! others later; [`drain`] ends it all.
 //!
 //! Promises: a process without a valid identity binds no socket. A service listens to nobody but the edge. Every task is
 //! waited for, every wait has a deadline, and no secret prints.
