@@ -26,8 +26,8 @@ use crate::KEYS;
 
 crate::tests![f8_everything_rotates_under_load_without_a_failure];
 
-/// The load, as far as the machine can make it.
-const PER_SECOND: u64 = 500;
+/// The load, as far as the machine can make it: more than the 500 that are promised, because ticks are missed.
+const PER_SECOND: u64 = 600;
 const IN_FLIGHT_MAX: usize = 64;
 /// Certificates and bundles are read every two seconds: a generation has reached everybody after this.
 const SETTLED: Duration = Duration::from_millis(4_500);
