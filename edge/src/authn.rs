@@ -186,10 +186,10 @@ impl Authenticator {
         }
         let subject = token.as_ref().and_then(|token| token.authenticated.caller.subject().cloned());
         let token_ends = token.as_ref().and_then(|token| token.authenticated.expires_at);
-        let ends = token_ends.map_or(peer.not_after, |token_ends| token_ends.min(peer.not_after));
         let principal = Principal::Partner(Partner { id: id.clone(), subject });
         let caller = Arc::new(Caller { principal, service: None });
-        let mut authenticated = Authenticated::new(&self.signer, caller, Some(ends));
+        let mut authenticated = Authenticated::new(&self.signer, caller, token_ends);
+        authenticated.ends_by(peer.not_after);
         let taken_back = token.as_ref().and_then(|token| token.authenticated.credentials.token.clone());
         authenticated.credentials = Credentials { token: taken_back, certificate: peer.standing.clone() };
         memory.keep_partner(token, &authenticated);
@@ -199,7 +199,7 @@ impl Authenticator {
 
 impl Authenticated {
     pub(crate) fn new(signer: &Signer, caller: Arc<Caller>, expires_at: Option<SystemTime>) -> Self {
-        let stamps = Stamps::new(signer, Arc::clone(&caller), expires_at);
+        let stamps = Stamps::new(signer, Arc::clone(&caller));
         Self { who: Who::of(&caller), caller, stamps, expires_at, credentials: Credentials::default() }
     }
 
@@ -212,7 +212,7 @@ impl Authenticated {
     /// # Errors
     /// When it cannot be written.
     pub fn stamp(&self, audience: &Arc<str>, now: SystemTime) -> Result<HeaderValue, TokenError> {
-        self.stamps.of(audience, now)
+        self.stamps.of(audience, self.expires_at, now)
     }
 
     /// How long the credentials are still good.

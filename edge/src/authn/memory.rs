@@ -39,9 +39,7 @@ impl Memory {
         let last = Last { value: value.as_bytes().into(), scheme, token: Arc::clone(token) };
         self.last.store(Some(Arc::new(last)));
     }
-}
 
-impl Memory {
     /// The partner of this connection under that id, with that token or with none, if it was the last to ask.
     pub(super) fn partner(&self, id: &str, token: Option<&Arc<Token>>) -> Option<Authenticated> {
         let last = self.partner.load();

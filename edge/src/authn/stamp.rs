@@ -15,28 +15,33 @@ use http::HeaderValue;
 pub struct Stamps {
     signer: Signer,
     caller: Arc<Caller>,
-    not_after: Option<SystemTime>,
     /// By audience. A handful of upstreams: a walk is shorter than a hash.
     minted: ArcSwap<Vec<(Arc<str>, Minted)>>,
 }
 
 impl Stamps {
-    /// No tokens yet, for a caller whose credentials are good until `not_after`.
-    pub(super) fn new(signer: &Signer, caller: Arc<Caller>, not_after: Option<SystemTime>) -> Arc<Self> {
-        Arc::new(Self { signer: signer.clone(), caller, not_after, minted: ArcSwap::default() })
+    /// No tokens yet.
+    pub(super) fn new(signer: &Signer, caller: Arc<Caller>) -> Arc<Self> {
+        Arc::new(Self { signer: signer.clone(), caller, minted: ArcSwap::default() })
     }
 
-    /// A token for the workload `audience`, fresh enough for a request.
+    /// A token for the workload `audience`, fresh enough for a request. `not_after` is when the credentials end, the same each time:
+    /// those that share tokens came with the same ones.
     ///
     /// # Errors
     /// When the caller cannot be written.
-    pub fn of(&self, audience: &Arc<str>, now: SystemTime) -> Result<HeaderValue, TokenError> {
+    pub fn of(
+        &self,
+        audience: &Arc<str>,
+        not_after: Option<SystemTime>,
+        now: SystemTime,
+    ) -> Result<HeaderValue, TokenError> {
         let minted = self.minted.load();
         let known = minted.iter().find(|(name, _)| Arc::ptr_eq(name, audience) || name == audience);
         if let Some((_, minted)) = known.filter(|(_, minted)| now < minted.renew_at) {
             return Ok(minted.value.clone());
         }
-        let fresh = self.signer.mint(&self.caller, audience, now, self.not_after)?;
+        let fresh = self.signer.mint(&self.caller, audience, now, not_after)?;
         let value = fresh.value.clone();
         // Two requests may mint at once; both tokens are good, and one is kept.
         let mut next: Vec<_> = minted.iter().filter(|(name, _)| name != audience).cloned().collect();
@@ -61,14 +66,14 @@ mod tests {
         let caller = Arc::new(Caller { principal: Principal::Anonymous, service: None });
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let ends = now + Duration::from_secs(200);
-        let stamps = Stamps::new(&signer, caller, Some(ends));
+        let stamps = Stamps::new(&signer, caller);
         let (ledger, docs): (Arc<str>, Arc<str>) =
             ("spiffe://t/svc-ledger".into(), "spiffe://t/svc-docs".into());
-        let first = stamps.of(&ledger, now).unwrap();
-        assert_eq!(stamps.of(&ledger, now + Duration::from_secs(149)).unwrap(), first);
-        assert_ne!(stamps.of(&docs, now).unwrap(), first, "each upstream has its own");
-        assert_eq!(stamps.of(&ledger, now).unwrap(), first, "and all are kept");
-        let second = stamps.of(&ledger, now + Duration::from_secs(150)).unwrap();
+        let first = stamps.of(&ledger, Some(ends), now).unwrap();
+        assert_eq!(stamps.of(&ledger, Some(ends), now + Duration::from_secs(149)).unwrap(), first);
+        assert_ne!(stamps.of(&docs, Some(ends), now).unwrap(), first, "each upstream has its own");
+        assert_eq!(stamps.of(&ledger, Some(ends), now).unwrap(), first, "and all are kept");
+        let second = stamps.of(&ledger, Some(ends), now + Duration::from_secs(150)).unwrap();
         assert_ne!(second, first);
         let verified = signer.verifier().verify(&second, &ledger, now + Duration::from_secs(150)).unwrap();
         assert_eq!(verified.expires_at, ends);

@@ -171,6 +171,22 @@ async fn a_partner_acts_for_a_subject_by_a_token_bound_to_its_certificate() {
 }
 
 #[tokio::test]
+async fn e4_what_a_service_is_told_ends_with_the_certificate_of_a_bound_token() {
+    let scene = Scene::new().await;
+    let soon = instant() + Duration::from_secs(20);
+    let psp = PeerCertificate { not_after: soon, ..client("https://psp.example/") };
+    let headers = bearer(&scene.signer.token(&bound(&psp)));
+    let (memory, asked) = (Memory::default(), get(&headers));
+    let public = scene.authenticator.authenticate(Listener::Public, Some(&psp), &memory, asked, instant());
+    let authenticated = public.await.unwrap();
+    assert_eq!(authenticated.expires_at, Some(soon));
+    let audience: Arc<str> = WORKLOAD.into();
+    let stamp = authenticated.stamp(&audience, instant()).unwrap();
+    let verified = txn_signer().verifier().verify(&stamp, &audience, instant()).unwrap();
+    assert_eq!(verified.expires_at, soon);
+}
+
+#[tokio::test]
 async fn a_bound_token_is_of_no_use_to_whoever_steals_it() {
     let scene = Scene::new().await;
     let psp = client("https://psp.example/");
