@@ -65,21 +65,6 @@ const EXCEPTIONS: &[(&str, Who, &str)] = &[
         Who::ServiceForOtherCustomer,
         "a service reads accounts to judge with them whether its caller owns one",
     ),
-    (
-        "ledger.v1.LedgerService/CreateLedgerAccount",
-        Who::ServiceForOtherCustomer,
-        "svc-accounts has judged for whom it opens; repeated, it changes nothing",
-    ),
-    (
-        "ledger.v1.LedgerService/SetGrant",
-        Who::ServiceForOtherCustomer,
-        "svc-accounts has judged whose consent it is; the ledger takes no older revision",
-    ),
-    (
-        "accounts.v1.AccountsService/CheckConsent",
-        Who::ServiceForOtherCustomer,
-        "a service asks about a consent to judge with it whether its caller may",
-    ),
     ("cache.v1.CacheService/GetEntry", Who::ServiceForOtherCustomer, NAMESPACE),
     ("cache.v1.CacheService/SetEntry", Who::ServiceForOtherCustomer, NAMESPACE),
     ("cache.v1.CacheService/DeleteEntry", Who::ServiceForOtherCustomer, NAMESPACE),
