@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
+use crate::backoff::Backoff;
 use crate::drain::Drain;
 use crate::metrics::Metrics;
 
@@ -18,7 +19,7 @@ use crate::metrics::Metrics;
 pub const BATCH_MAX: usize = 200;
 /// How long an entry that nobody announced may lie: another replica may have written it and died.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Waits after failures double from the first to the last. Half a minute keeps a dead receiver from costing anything.
+/// Waits after failures, from the first to the last. Half a minute keeps a dead receiver from costing anything.
 const WAIT_FIRST: Duration = Duration::from_millis(100);
 const WAIT_LAST: Duration = Duration::from_secs(30);
 /// The longest a round may take. A store or a receiver that hangs is a failure like any other.
@@ -70,24 +71,22 @@ pub fn start(outbox: impl Outbox, drain: &Drain, metrics: &Metrics) -> Bell {
 }
 
 async fn empty_for_ever(outbox: &impl Outbox, rung: &Notify, shipped: &Counter, failures: &Counter) {
-    let mut wait = WAIT_FIRST;
+    let mut backoff = Backoff::new(WAIT_FIRST, WAIT_LAST);
     loop {
         match timeout(ROUND_LONGEST, round(outbox)).await {
             Ok(Ok(count)) => {
-                wait = WAIT_FIRST;
+                backoff.reset();
                 shipped.inc_by(count as u64);
                 if count < BATCH_MAX {
                     let _ = timeout(LOOK_EVERY, rung.notified()).await;
                 }
                 continue;
             }
-            Ok(Err(error)) => tracing::warn!(%error, wait_ms = wait.as_millis(), "outbox not shipped"),
-            Err(_) => tracing::warn!(wait_ms = wait.as_millis(), "outbox not shipped in time"),
+            Ok(Err(error)) => tracing::warn!(%error, "outbox not shipped"),
+            Err(_) => tracing::warn!("outbox not shipped in time"),
         }
         failures.inc();
-        let until = Instant::now() + wait.mul_f64(rand::random_range(0.5..1.0));
-        sleep(until.saturating_duration_since(Instant::now())).await;
-        wait = (wait * 2).min(WAIT_LAST);
+        sleep(backoff.pause()).await;
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chassis::backoff::Backoff;
 use chassis::drain::Drain;
 use proto::edge::v1::audit_service_client::AuditServiceClient;
 use proto::edge::v1::{AppendRequest, AuditEvent};
@@ -17,7 +18,7 @@ use crate::snapshot::Current;
 const BATCH_MAX: usize = 200;
 /// The budget of one request.
 const APPEND: Duration = Duration::from_secs(5);
-/// Waits after failures double from the first to the last: a keeper that restarts is found soon, a dead one costs nothing.
+/// Waits after failures, from the first to the last: a keeper that restarts is found soon, a dead one costs nothing.
 const WAIT_FIRST: Duration = Duration::from_millis(100);
 const WAIT_LAST: Duration = Duration::from_secs(30);
 /// How long a process that stops goes on trying. Its requests in flight have more.
@@ -72,7 +73,7 @@ async fn deliver(current: &Current, events: &[AuditEvent], numbers: &Numbers) {
 
 /// Sends events until they are kept; an error when they never will be. Who keeps them may change with the configuration.
 async fn insist(current: &Current, events: &[AuditEvent]) -> Result<(), Code> {
-    let mut wait = WAIT_FIRST;
+    let mut backoff = Backoff::new(WAIT_FIRST, WAIT_LAST);
     loop {
         let keeper = current.load().providers.audit.clone();
         let mut client = AuditServiceClient::new(keeper.ok_or(Code::Unimplemented)?);
@@ -84,9 +85,8 @@ async fn insist(current: &Current, events: &[AuditEvent]) -> Result<(), Code> {
             Ok(Err(status)) => status.code(),
             Err(_) => Code::DeadlineExceeded,
         };
-        tracing::warn!(?code, wait_ms = wait.as_millis(), "audit events not kept");
-        sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
-        wait = (wait * 2).min(WAIT_LAST);
+        tracing::warn!(?code, "audit events not kept");
+        sleep(backoff.pause()).await;
     }
 }
 

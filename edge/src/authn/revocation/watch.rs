@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use chassis::backoff::Backoff;
 use chassis::drain::Drain;
 use proto::edge::v1::revocation_service_client::RevocationServiceClient;
 use proto::edge::v1::{Revocation, WatchRequest, WatchResponse};
@@ -16,7 +17,7 @@ use crate::provider::Provider;
 
 /// A provider shows that it lives within a minute (its policy's idle time); half a minute more is for the way.
 const SILENCE_MAX: Duration = Duration::from_secs(90);
-/// The pause after a break: doubled from the first to the last, and spread, so that edges do not come back in step.
+/// The pause after a break, from the first to the last.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 
@@ -46,7 +47,7 @@ impl Revocations {
 
     async fn follow_on(&self, provider: Provider) {
         let mut client = RevocationServiceClient::new(provider);
-        let mut pause = PAUSE_MIN;
+        let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
         loop {
             let mut complete = false;
             let broken = match timeout(SILENCE_MAX, client.watch(WatchRequest {})).await {
@@ -57,15 +58,13 @@ impl Revocations {
             self.metrics.watching.set(0);
             self.metrics.breaks.inc();
             if complete {
-                pause = PAUSE_MIN;
+                backoff.reset();
             }
             tracing::warn!(
                 error = chassis::error::chain(&broken),
-                pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
                 "revocations are not followed, tokens are believed as before"
             );
-            sleep(pause.mul_f64(rand::random_range(0.5..=1.0))).await;
-            pause = pause.saturating_mul(2).min(PAUSE_MAX);
+            sleep(backoff.pause()).await;
         }
     }
 
