@@ -82,6 +82,15 @@ impl Caller {
         self.subject()?.customer_id.as_deref()
     }
 
+    /// The partner behind the request, by its certificate.
+    #[must_use]
+    pub fn partner_id(&self) -> Option<&str> {
+        match &self.principal {
+            Principal::Partner(partner) => Some(&partner.id),
+            Principal::Anonymous | Principal::Subject(_) | Principal::Service => None,
+        }
+    }
+
     /// Whether the token carries `scope`.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {

@@ -218,9 +218,8 @@ impl Verifier {
         let (signed, signature) = text.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed);
-        let header: Header<'_> = serde_json::from_slice(&decode(header)?)
-            .map_err(|_| TokenError::Malformed)
-            .map(Header::into_owned)?;
+        let header = decode(header)?;
+        let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| TokenError::Malformed)?;
         if !header.is_ours() {
             return Err(TokenError::Malformed);
         }

@@ -124,11 +124,16 @@ impl Provider {
         self
     }
 
-    fn stamp(&self, headers: &mut HeaderMap, left: Option<Duration>) -> Result<(), Error> {
+    fn stamp(
+        &self,
+        upstream: &Upstream,
+        headers: &mut HeaderMap,
+        left: Option<Duration>,
+    ) -> Result<(), Error> {
         let value = |text: String| {
             HeaderValue::try_from(text).map_err(|_| Error::Internal { problem: "a stamp cannot be written" })
         };
-        headers.insert(TXN_TOKEN, self.edge.stamp(self.upstream.load().audience(), SystemTime::now())?);
+        headers.insert(TXN_TOKEN, self.edge.stamp(upstream.audience(), SystemTime::now())?);
         headers.insert(TRANSACTION_ID, value(uuid::Uuid::now_v7().to_string())?);
         headers.insert(HOPS, HeaderValue::from_static("0"));
         headers.insert(TRACEPARENT, value(TraceContext::root().to_string())?);
@@ -147,14 +152,15 @@ impl Provider {
             StreamClass::Streaming => asked,
         };
         let ends = budget.map(|budget| Instant::now() + budget);
-        self.stamp(&mut parts.headers, budget)?;
+        // One for both: a token is for the workload it goes to, whatever configuration comes in meanwhile.
+        let upstream = self.upstream.load_full();
+        self.stamp(&upstream, &mut parts.headers, budget)?;
         let sent = async {
             // These requests are small, and the edge's own: they are written whole.
             let body =
                 body.collect().await.map_err(|_| Error::Internal { problem: "a request broke off" })?;
             // Whoever asks has a better idea than the upstream of what to do when nobody answers: it does without.
             let terms = Terms { class: self.class, idempotent: false, deadline: ends };
-            let upstream = self.upstream.load_full();
             let mut stream = upstream.open(terms, &path, parts.headers, false).await?;
             stream.write_request_body(body.to_bytes(), true).await?;
             let header = stream.read_response_header().await?;

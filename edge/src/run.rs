@@ -29,13 +29,12 @@ use crate::gateway::{Gateway, Shared, Shares, Shedding};
 use crate::listener::{Admission, Front, LINGER};
 use crate::metrics::Metrics;
 use crate::policy::Listener;
+use crate::provider::EDGE as NAME;
 use crate::rate::{self, Limiter};
 use crate::reload::Reloader;
 use crate::room::Room;
 use crate::snapshot::{Ground, Plan, Snapshot};
 
-/// The workload's name.
-const NAME: &str = "edge";
 /// What the outer listeners speak, best first; services speak gRPC only.
 const ALPN_OUTER: &[&[u8]] = &[b"h2", b"http/1.1"];
 const ALPN_MESH: &[&[u8]] = &[b"h2"];

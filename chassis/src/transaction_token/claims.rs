@@ -26,11 +26,6 @@ impl<'a> Header<'a> {
         Self { alg: ALGORITHM.into(), kid: key_id.into(), typ: TYPE.into() }
     }
 
-    pub(super) fn into_owned(self) -> Header<'static> {
-        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
-        Header { alg: owned(self.alg), kid: owned(self.kid), typ: owned(self.typ) }
-    }
-
     pub(super) fn is_ours(&self) -> bool {
         self.alg == ALGORITHM && self.typ == TYPE
     }
@@ -78,11 +73,11 @@ enum PrincipalKind {
 impl Claims {
     pub(super) fn new(issuer: &str, audience: &str, caller: &Caller, iat: u64, exp: u64) -> Self {
         let subject = caller.subject();
-        let (kind, partner) = match &caller.principal {
-            Principal::Anonymous => (PrincipalKind::Anonymous, None),
-            Principal::Subject(_) => (PrincipalKind::Subject, None),
-            Principal::Partner(partner) => (PrincipalKind::Partner, Some(partner.id.clone())),
-            Principal::Service => (PrincipalKind::Service, None),
+        let kind = match caller.principal {
+            Principal::Anonymous => PrincipalKind::Anonymous,
+            Principal::Subject(_) => PrincipalKind::Subject,
+            Principal::Partner(_) => PrincipalKind::Partner,
+            Principal::Service => PrincipalKind::Service,
         };
         Self {
             iss: issuer.to_owned(),
@@ -96,7 +91,7 @@ impl Claims {
                 kind,
                 issuer: subject.map(|subject| subject.issuer.clone()),
                 customer_id: subject.and_then(|subject| subject.customer_id.clone()),
-                partner_id: partner,
+                partner_id: caller.partner_id().map(str::to_owned),
             },
         }
     }

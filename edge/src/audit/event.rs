@@ -36,19 +36,19 @@ fn principal(caller: Option<&Caller>) -> AuditPrincipal {
     let Some(caller) = caller else {
         return AuditPrincipal { kind: PrincipalKind::Anonymous.into(), ..AuditPrincipal::default() };
     };
-    let (kind, partner_id) = match &caller.principal {
-        Principal::Anonymous => (PrincipalKind::Anonymous, ""),
-        Principal::Subject(_) => (PrincipalKind::Subject, ""),
-        Principal::Partner(partner) => (PrincipalKind::Partner, partner.id.as_str()),
-        Principal::Service => (PrincipalKind::Service, ""),
+    let kind = match caller.principal {
+        Principal::Anonymous => PrincipalKind::Anonymous,
+        Principal::Subject(_) => PrincipalKind::Subject,
+        Principal::Partner(_) => PrincipalKind::Partner,
+        Principal::Service => PrincipalKind::Service,
     };
     let of_subject = |part: fn(&Subject) -> &str| caller.subject().map(part).unwrap_or_default().to_owned();
     AuditPrincipal {
         kind: kind.into(),
         issuer: of_subject(|subject| &subject.issuer),
         subject: of_subject(|subject| &subject.id),
-        customer_id: of_subject(|subject| subject.customer_id.as_deref().unwrap_or_default()),
-        partner_id: partner_id.to_owned(),
+        customer_id: caller.customer_id().unwrap_or_default().to_owned(),
+        partner_id: caller.partner_id().unwrap_or_default().to_owned(),
         service: caller.acting_service().unwrap_or_default().to_owned(),
     }
 }

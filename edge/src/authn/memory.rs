@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use chassis::call::Principal;
 use http::HeaderValue;
 
 use super::Authenticated;
@@ -50,8 +49,7 @@ impl Memory {
             (None, Some(_)) | (Some(_), None) => false,
         };
         // A configuration that came in meanwhile may call the same certificate by another name.
-        let named =
-            matches!(&authenticated.caller.principal, Principal::Partner(partner) if partner.id == id);
+        let named = authenticated.caller.partner_id() == Some(id);
         (same && named).then(|| authenticated.clone())
     }
 

@@ -47,21 +47,19 @@ pub fn event(
 }
 
 fn principal(caller: &Caller) -> AuditPrincipal {
-    let (kind, subject, partner) = match &caller.principal {
-        Principal::Anonymous => (PrincipalKind::Anonymous, None, None),
-        Principal::Subject(subject) => (PrincipalKind::Subject, Some(subject), None),
-        Principal::Partner(partner) => {
-            (PrincipalKind::Partner, partner.subject.as_ref(), Some(partner.id.as_str()))
-        }
-        Principal::Service => (PrincipalKind::Service, None, None),
+    let kind = match caller.principal {
+        Principal::Anonymous => PrincipalKind::Anonymous,
+        Principal::Subject(_) => PrincipalKind::Subject,
+        Principal::Partner(_) => PrincipalKind::Partner,
+        Principal::Service => PrincipalKind::Service,
     };
-    let of = |read: fn(&Subject) -> &str| subject.map(read).unwrap_or_default().to_owned();
+    let of = |read: fn(&Subject) -> &str| caller.subject().map(read).unwrap_or_default().to_owned();
     AuditPrincipal {
         kind: kind.into(),
         issuer: of(|subject| &subject.issuer),
         subject: of(|subject| &subject.id),
-        customer_id: of(|subject| subject.customer_id.as_deref().unwrap_or_default()),
-        partner_id: partner.unwrap_or_default().to_owned(),
+        customer_id: caller.customer_id().unwrap_or_default().to_owned(),
+        partner_id: caller.partner_id().unwrap_or_default().to_owned(),
         service: caller.acting_service().unwrap_or_default().to_owned(),
     }
 }

@@ -40,11 +40,11 @@ fn event(call: &Call, id: &str, now_ms: u64) -> pb::AuditEvent {
 /// Identifiers only.
 fn principal(call: &Call) -> pb::AuditPrincipal {
     let caller = &call.caller;
-    let (kind, partner_id) = match &caller.principal {
-        Principal::Anonymous => (pb::PrincipalKind::Anonymous, String::new()),
-        Principal::Subject(_) => (pb::PrincipalKind::Subject, String::new()),
-        Principal::Partner(partner) => (pb::PrincipalKind::Partner, partner.id.clone()),
-        Principal::Service => (pb::PrincipalKind::Service, String::new()),
+    let kind = match caller.principal {
+        Principal::Anonymous => pb::PrincipalKind::Anonymous,
+        Principal::Subject(_) => pb::PrincipalKind::Subject,
+        Principal::Partner(_) => pb::PrincipalKind::Partner,
+        Principal::Service => pb::PrincipalKind::Service,
     };
     let subject = caller.subject();
     pb::AuditPrincipal {
@@ -52,7 +52,7 @@ fn principal(call: &Call) -> pb::AuditPrincipal {
         issuer: subject.map(|subject| subject.issuer.clone()).unwrap_or_default(),
         subject: subject.map(|subject| subject.id.clone()).unwrap_or_default(),
         customer_id: caller.customer_id().unwrap_or_default().to_owned(),
-        partner_id,
+        partner_id: caller.partner_id().unwrap_or_default().to_owned(),
         service: caller.acting_service().unwrap_or_default().to_owned(),
     }
 }

@@ -25,11 +25,11 @@ pub(in crate::rpc) fn witness(call: &Call, method: &str) -> Witness {
 /// Identifiers only.
 fn principal(call: &Call) -> pb::AuditPrincipal {
     let caller = &call.caller;
-    let (kind, partner) = match &caller.principal {
-        Principal::Anonymous => (pb::PrincipalKind::Anonymous, None),
-        Principal::Subject(_) => (pb::PrincipalKind::Subject, None),
-        Principal::Partner(partner) => (pb::PrincipalKind::Partner, Some(partner.id.clone())),
-        Principal::Service => (pb::PrincipalKind::Service, None),
+    let kind = match caller.principal {
+        Principal::Anonymous => pb::PrincipalKind::Anonymous,
+        Principal::Subject(_) => pb::PrincipalKind::Subject,
+        Principal::Partner(_) => pb::PrincipalKind::Partner,
+        Principal::Service => pb::PrincipalKind::Service,
     };
     let subject = caller.subject();
     pb::AuditPrincipal {
@@ -37,7 +37,7 @@ fn principal(call: &Call) -> pb::AuditPrincipal {
         issuer: subject.map(|subject| subject.issuer.clone()).unwrap_or_default(),
         subject: subject.map(|subject| subject.id.clone()).unwrap_or_default(),
         customer_id: caller.customer_id().unwrap_or_default().to_owned(),
-        partner_id: partner.unwrap_or_default(),
+        partner_id: caller.partner_id().unwrap_or_default().to_owned(),
         service: caller.acting_service().unwrap_or_default().to_owned(),
     }
 }
