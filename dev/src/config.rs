@@ -43,7 +43,8 @@ fn identity(site: &Site, part: Part) -> Value {
     })
 }
 
-/// Lays one table over another: tables are merged, arrays of tables appended, anything else replaced.
+/// Lays one table over another: tables are merged; of arrays of tables (`[[upstream]]`) those with the same name are, and the others
+/// appended; anything else is replaced.
 fn merge(base: &mut Table, overlay: Table) {
     for (key, value) in overlay {
         match (base.get_mut(&key), value) {
@@ -51,7 +52,9 @@ fn merge(base: &mut Table, overlay: Table) {
             (Some(toml::Value::Array(base)), toml::Value::Array(value))
                 if value.iter().all(toml::Value::is_table) =>
             {
-                base.extend(value);
+                for value in value {
+                    lay(base, value);
+                }
             }
             (_, value) => {
                 base.insert(key, value);
@@ -60,19 +63,28 @@ fn merge(base: &mut Table, overlay: Table) {
     }
 }
 
+/// Merges a table into the one of its name, or appends it.
+fn lay(base: &mut Vec<toml::Value>, value: toml::Value) {
+    let same = base.iter_mut().find(|it| it.get("name").is_some() && it.get("name") == value.get("name"));
+    match (same, value) {
+        (Some(toml::Value::Table(base)), toml::Value::Table(value)) => merge(base, value),
+        (_, value) => base.push(value),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn overlay_merges_tables_appends_upstreams_and_replaces_the_rest() {
+    fn overlay_merges_tables_and_upstreams_of_a_name_appends_others_and_replaces_the_rest() {
         let mut base: Table = toml::from_str(
-            "[limits]\nbody = 1\nheader = 2\n[[upstream]]\nname = 'one'\n[server]\nports = [1, 2]\n",
+            "[limits]\nbody = 1\nheader = 2\n[[upstream]]\nname = 'one'\nstreams = 1\nsize = 1\n[server]\nports = [1, 2]\n",
         )
         .unwrap();
-        let overlay = "[limits]\nbody = 9\n[[upstream]]\nname = 'two'\n[server]\nports = [3]\n";
+        let overlay = "[limits]\nbody = 9\n[[upstream]]\nname = 'two'\n[[upstream]]\nname = 'one'\nsize = 2\n[server]\nports = [3]\n";
         merge(&mut base, toml::from_str(overlay).unwrap());
-        let expect = "[limits]\nbody = 9\nheader = 2\n[[upstream]]\nname = 'one'\n[[upstream]]\nname = 'two'\n[server]\nports = [3]\n";
+        let expect = "[limits]\nbody = 9\nheader = 2\n[[upstream]]\nname = 'one'\nstreams = 1\nsize = 2\n[[upstream]]\nname = 'two'\n[server]\nports = [3]\n";
         assert_eq!(base, toml::from_str::<Table>(expect).unwrap());
     }
 }

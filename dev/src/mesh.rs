@@ -75,8 +75,8 @@ impl Setup {
         self
     }
 
-    /// Lays TOML over a workload's generated configuration: tables are merged, arrays of tables (`[[upstream]]`) appended,
-    /// anything else replaced.
+    /// Lays TOML over a workload's generated configuration: tables are merged, and so are those of arrays (`[[upstream]]`) that
+    /// have the same name; the others are appended; anything else is replaced.
     pub fn configure(mut self, part: Part, toml: &str) -> Result<Self> {
         let table =
             toml::from_str(toml).with_context(|| format!("the configuration laid over {part} is no TOML"))?;
