@@ -5,6 +5,7 @@
 mod batch;
 mod connect;
 mod link;
+mod nodelay;
 mod numbers;
 pub mod outbox;
 pub mod read;

@@ -4,6 +4,8 @@
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
+use super::nodelay;
+
 /// A connection to a server that writes, and durably.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -16,6 +18,10 @@ impl Link {
     /// acknowledge a commit before it is on disk.
     pub(super) async fn connect(options: &PgConnectOptions) -> Result<Self, sqlx::Error> {
         let mut connection = PgConnection::connect_with(options).await?;
+        if let Err(error) = nodelay::set(options.get_port()) {
+            // Slower, and otherwise right.
+            tracing::warn!(%error, "cannot turn off the delay of small packets");
+        }
         let (standby, durable): (bool, bool) = sqlx::query_as(
             "SELECT pg_is_in_recovery(), \
              current_setting('fsync') = 'on' AND current_setting('synchronous_commit') <> 'off'",
