@@ -1,7 +1,9 @@
 -- The calls of a batch: open_batch locks the head and reads, write_batch writes, each one round trip; write_settings goes before
 -- write_batch for what is rare: accounts opened or set, grants, periods. (A function has at most 100 parameters.) The writer's
 -- session forbids sequential scans, hash and merge joins, because the planner knows nothing of the length of an array: every
--- statement here is a lookup by key for each element, and stays one at any size of the batch.
+-- statement here is a lookup by key for each element, and stays one at any size of the batch. The planner may also turn a join
+-- around, and look through the array for each row of the table, if it has seen that table small; a plan made on the first day of a
+-- database would then last for as long as a session. LATERAL with LIMIT or OFFSET leaves it no choice.
 
 -- Locks the head and reads all that a batch concerns, as columns of one row. In a volatile function every statement has a
 -- snapshot of its own: those after the lock see everything that was committed before it was granted.
@@ -51,7 +53,9 @@ BEGIN
                hold_external, hold_exchange, hold_link, hold_value_date, hold_expires_ms, hold_consent, hold_resolved_by
           FROM (SELECT o.* FROM ledger.hold o WHERE o.id = ANY (hold_ids)
                 UNION
-                SELECT o.* FROM ledger.hold c JOIN ledger.hold o ON o.link = c.link WHERE c.id = ANY (chain_ids)) h;
+                SELECT o.* FROM ledger.hold c
+                 CROSS JOIN LATERAL (SELECT * FROM ledger.hold w WHERE w.link = c.link OFFSET 0) o
+                 WHERE c.id = ANY (chain_ids)) h;
         more_accounts := coalesce(hold_dr || hold_cr, '{}');
         wanted := wanted || array_remove(hold_consent, NULL);
     END IF;
@@ -86,7 +90,7 @@ BEGIN
                 SELECT t.no FROM unnest(direct_cr) t (no)
                 UNION
                 SELECT h.cr FROM ledger.hold h WHERE h.id = ANY (reversed)) a
-          JOIN ledger.party p ON p.account = a.no;
+         CROSS JOIN LATERAL (SELECT * FROM ledger.party w WHERE w.account = a.no OFFSET 0) p;
     END IF;
 
     -- Those that are named, and of each pair of an account debited and a partner debiting it those that may allow it.
@@ -99,8 +103,8 @@ BEGIN
           FROM (SELECT o.* FROM ledger."grant" o WHERE o.consent = ANY (wanted)
                 UNION
                 SELECT o.* FROM unnest(debited, debiting) k (id, partner)
-                  JOIN ledger.account a ON a.id = k.id
-                  JOIN ledger."grant" o ON o.account = a.no AND o.partner = k.partner
+                 CROSS JOIN LATERAL (SELECT w.no FROM ledger.account w WHERE w.id = k.id LIMIT 1) a
+                 CROSS JOIN LATERAL (SELECT * FROM ledger."grant" w WHERE w.account = a.no AND w.partner = k.partner OFFSET 0) o
                  WHERE o.scopes & 4 <> 0 AND o.expires_at > 'epoch'::timestamptz + now_ms * interval '1 millisecond') g;
     END IF;
 
@@ -108,7 +112,7 @@ BEGIN
         SELECT array_agg(k.place), array_agg(o.body_hash), array_agg(o.verdict), array_agg(o.row_id)
           INTO outcome_place, outcome_body, outcome_verdict, outcome_row
           FROM unnest(scopes, request_ids) WITH ORDINALITY AS k (scope, request_id, place)
-          JOIN ledger.outcome o ON o.scope = k.scope AND o.request_id = k.request_id;
+         CROSS JOIN LATERAL (SELECT * FROM ledger.outcome w WHERE w.scope = k.scope AND w.request_id = k.request_id LIMIT 1) o;
     END IF;
 
     IF closing THEN
@@ -236,9 +240,12 @@ BEGIN
         UPDATE ledger.account a
            SET version = u.version, dr_posted = u.dr_posted, cr_posted = u.cr_posted, dr_pending = u.dr_pending,
                cr_pending = u.cr_pending, booked_at = now
-          FROM unnest(c_no, c_before, c_version, c_dr_posted, c_cr_posted, c_dr_pending, c_cr_pending)
-               u (no, before, version, dr_posted, cr_posted, dr_pending, cr_pending)
-         WHERE a.no = u.no AND a.version = u.before;
+          FROM (SELECT k.*, o.place
+                  FROM unnest(c_no, c_before, c_version, c_dr_posted, c_cr_posted, c_dr_pending, c_cr_pending)
+                       k (no, before, version, dr_posted, cr_posted, dr_pending, cr_pending)
+                 CROSS JOIN LATERAL (SELECT w.ctid AS place FROM ledger.account w WHERE w.no = k.no AND w.version = k.before LIMIT 1) o
+                 LIMIT cardinality(c_no)) u
+         WHERE a.ctid = u.place;
         GET DIAGNOSTICS n = ROW_COUNT;
         PERFORM ledger.expect('changed account', cardinality(c_no), n);
     END IF;
@@ -259,9 +266,12 @@ BEGIN
     IF cardinality(r_id) > 0 THEN
         UPDATE ledger.hold h
            SET amount = u.amount, remaining = u.remaining, captured = u.captured, state = u.state, resolved_by = u.resolved_by
-          FROM unnest(r_id, r_amount, r_remaining, r_captured, r_state, r_resolved_by)
-               u (id, amount, remaining, captured, state, resolved_by)
-         WHERE h.id = u.id AND h.state = 0;
+          FROM (SELECT k.*, o.place
+                  FROM unnest(r_id, r_amount, r_remaining, r_captured, r_state, r_resolved_by)
+                       k (id, amount, remaining, captured, state, resolved_by)
+                 CROSS JOIN LATERAL (SELECT w.ctid AS place FROM ledger.hold w WHERE w.id = k.id AND w.state = 0 LIMIT 1) o
+                 LIMIT cardinality(r_id)) u
+         WHERE h.ctid = u.place;
         GET DIAGNOSTICS n = ROW_COUNT;
         PERFORM ledger.expect('resolved hold', cardinality(r_id), n);
     END IF;

@@ -15,11 +15,13 @@ const HEAD_HELD_MAX: &str = "5s";
 
 /// The session of the writer. The planner is forbidden everything but lookups by key, because it cannot know the length of an
 /// array and would otherwise, at some size of batch, fall off a cliff into scans of whole tables.
-const WRITER_SETTINGS: [(&str, &str); 6] = [
+const WRITER_SETTINGS: [(&str, &str); 7] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
+    // Of a table that it has seen small, it would read any index that has the columns, from end to end.
+    ("enable_indexonlyscan", "off"),
     ("jit", "off"),
     ("idle_in_transaction_session_timeout", HEAD_HELD_MAX),
 ];
