@@ -70,7 +70,13 @@ pub fn part(bytes: &[u8]) -> Hash {
 /// The leaf over the hashes of a row's parts.
 #[must_use]
 pub fn leaf_of(public: Hash, debit: Hash, credit: Hash) -> Hash {
-    Sha256::new().chain_update([0]).chain_update(public).chain_update(debit).chain_update(credit).finalize().into()
+    Sha256::new()
+        .chain_update([0])
+        .chain_update(public)
+        .chain_update(debit)
+        .chain_update(credit)
+        .finalize()
+        .into()
 }
 
 fn node(left: &Hash, right: &Hash) -> Hash {

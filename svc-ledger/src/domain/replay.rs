@@ -180,7 +180,8 @@ impl Replay {
             dr_pending: side.held,
             cr_pending: side.expected,
         };
-        self.accounts.insert(side.account, Account { version: side.version, totals: told, ..expected.clone() });
+        self.accounts
+            .insert(side.account, Account { version: side.version, totals: told, ..expected.clone() });
         self.changed_at.insert(side.account, row.booked_at);
     }
 

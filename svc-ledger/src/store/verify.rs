@@ -9,8 +9,10 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 
 use self::journal::{Link, Links};
+use super::connect;
 use super::copy::Copy;
 use super::rows::hash;
+use crate::config;
 use crate::domain::chain::{GENESIS, Hash, Tree, leaf};
 use crate::domain::replay::{Finding, Replay};
 
@@ -41,6 +43,14 @@ pub struct Report {
     pub found: usize,
     /// The hash of the last batch.
     pub head: Hash,
+}
+
+/// Where the ledger of a configuration is read.
+///
+/// # Errors
+/// When the configuration names no server or no password.
+pub fn source(config: &config::Store) -> anyhow::Result<PgConnectOptions> {
+    connect::reader(config)
 }
 
 /// Verifies the ledger that `options` lead to. `tell` is told how far it is, and says whether to go on.

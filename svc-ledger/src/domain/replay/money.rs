@@ -61,7 +61,12 @@ impl Replay {
     }
 
     /// What the row does to totals, and how the hold stands after it. None if nothing can be said of it.
-    fn movement(&mut self, row: &Row, amount: Amount, hold: Option<&Hold>) -> Option<(Movement, Option<(Uuid, Hold)>)> {
+    fn movement(
+        &mut self,
+        row: &Row,
+        amount: Amount,
+        hold: Option<&Hold>,
+    ) -> Option<(Movement, Option<(Uuid, Hold)>)> {
         let units = amount.minor_units();
         let changed = |hold: Hold| row.reference.map(|id| (id, Hold { resolved_by: Some(row.id), ..hold }));
         match (row.kind, hold) {
@@ -89,7 +94,8 @@ impl Replay {
             }
             (Kind::Void | Kind::Expire, Some(hold)) => {
                 self.same(row.seq, "amount", &hold.remaining, &units);
-                let unposted = if row.kind == Kind::Void { TransferState::Voided } else { TransferState::Expired };
+                let unposted =
+                    if row.kind == Kind::Void { TransferState::Voided } else { TransferState::Expired };
                 let state = if hold.captured > 0 { TransferState::Posted } else { unposted };
                 let after = Hold { remaining: 0, state, ..*hold };
                 Some((Movement::Release(amount), changed(after)))
@@ -132,10 +138,12 @@ impl Replay {
     }
 
     fn times(&mut self, row: &Row, hold: Option<&Hold>) {
-        let ends_at = if row.kind == Kind::Hold { row.expires_at } else { hold.and_then(|hold| hold.expires_at) };
+        let ends_at =
+            if row.kind == Kind::Hold { row.expires_at } else { hold.and_then(|hold| hold.expires_at) };
         let over = ends_at.is_some_and(|at| at <= row.booked_at);
         if over != (row.kind == Kind::Expire) {
-            let must_be = if row.kind == Kind::Expire { "at or after the expiry" } else { "before the expiry" };
+            let must_be =
+                if row.kind == Kind::Expire { "at or after the expiry" } else { "before the expiry" };
             self.find(row.seq, "booked_at", must_be, row.booked_at);
         }
         let dated = match row.kind {
@@ -193,8 +201,7 @@ impl Replay {
         };
         let expected = grant.used + taken;
         grant.used = row.consent.map_or(expected, |told| told.used);
-        let exceeds = taken > 0
-            && grant.terms.total_max.is_some_and(|cap| grant.used > cap.minor_units());
+        let exceeds = taken > 0 && grant.terms.total_max.is_some_and(|cap| grant.used > cap.minor_units());
         self.same(row.seq, "consent", &Some(Taken { consent, used: expected }), &row.consent);
         if exceeds {
             self.find(row.seq, "used", "at most the grant's cap", expected);

@@ -60,7 +60,8 @@ pub(super) fn row(tuple: &mut Tuple) -> Result<Row, sqlx::Error> {
 
 fn side(tuple: &mut Tuple) -> Result<Option<Side>, sqlx::Error> {
     let account = tuple.optional()?;
-    let figures: [Option<i64>; 4] = [tuple.optional()?, tuple.optional()?, tuple.optional()?, tuple.optional()?];
+    let figures: [Option<i64>; 4] =
+        [tuple.optional()?, tuple.optional()?, tuple.optional()?, tuple.optional()?];
     Ok(match (account, figures) {
         (Some(account), [Some(version), Some(posted), Some(held), Some(expected)]) => {
             Some(Side { account, version, posted, held, expected })

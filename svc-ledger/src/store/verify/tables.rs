@@ -31,15 +31,19 @@ pub(super) async fn compare(connection: &mut PgConnection, replay: &mut Replay) 
     table(connection, replay, "grant", GRANTS, grants, grant).await?;
     let reversals = std::mem::take(&mut replay.reversals);
     let query = "SELECT transfer, reversed_by FROM ledger.reversal";
-    table(connection, replay, "reversal", query, reversals, |tuple| Ok((tuple.get::<Uuid>()?, tuple.get::<Uuid>()?)))
-        .await?;
+    table(connection, replay, "reversal", query, reversals, |tuple| {
+        Ok((tuple.get::<Uuid>()?, tuple.get::<Uuid>()?))
+    })
+    .await?;
     let parties: HashMap<(i64, String), ()> = std::mem::take(&mut replay.parties)
         .into_iter()
         .flat_map(|(account, customers)| customers.into_iter().map(move |customer| ((account, customer), ())))
         .collect();
     let query = "SELECT account, customer FROM ledger.party";
-    table(connection, replay, "party", query, parties, |tuple| Ok(((tuple.get()?, tuple.get()?), ()))).await?;
-    let periods = std::mem::take(&mut replay.periods).into_iter().map(|period| (period.end_date, period)).collect();
+    table(connection, replay, "party", query, parties, |tuple| Ok(((tuple.get()?, tuple.get()?), ())))
+        .await?;
+    let periods =
+        std::mem::take(&mut replay.periods).into_iter().map(|period| (period.end_date, period)).collect();
     let query = "SELECT end_date, seq, trial_balance, booked_at FROM ledger.period";
     table(connection, replay, "period", query, periods, period).await
 }
