@@ -32,7 +32,8 @@ pub trait Outbox: Send + Sync + 'static {
     /// Why a step failed; goes to the log.
     type Error: Display + Send;
 
-    /// The oldest entries, at most `max`. Replicas may read the same ones: the receiver knows them by their ids.
+    /// The oldest entries: `max`, or fewer if there are no more. Where they lie in the box by the dozen, what is over `max` may come
+    /// along, up to as many again. Replicas may read the same ones: the receiver knows them by their ids.
     fn pending(&self, max: usize) -> impl Future<Output = Result<Vec<Self::Entry>, Self::Error>> + Send;
     /// Hands entries over. When this returns they are kept.
     fn ship(&self, entries: &[Self::Entry]) -> impl Future<Output = Result<(), Self::Error>> + Send;

@@ -140,14 +140,18 @@ CREATE TABLE ledger.outcome (
     CHECK ((verdict = 0) = (row_id IS NOT NULL))
 );
 
--- Audit events on their way to their keeper, written by the batch that judged their command and removed once they are kept. Small
--- and always changing: vacuumed by its count of dead rows, or the scan for the oldest would wade through them.
+-- Audit events on their way to their keeper, written by the batch that judged their command and removed once they are kept: a row
+-- for up to 200 of one batch, because side by side they are compressed, and have one row and one index entry between them. Small and
+-- always changing: vacuumed by its count of dead rows, or the scan for the oldest would wade through them.
 CREATE TABLE ledger.audit_outbox (
-    id       uuid PRIMARY KEY,                      -- accepted: that of the journal's row
-    call     bytea NOT NULL,                        -- the fields of the event that were known before it was judged
-    reason   text,                                  -- null: done
-    resource text                                   -- what it touched
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_cost_delay = 0);
+    no        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- in the order of the batches
+    n         integer NOT NULL CHECK (n > 0),       -- how many
+    ids       uuid[] NOT NULL,                      -- accepted: that of the journal's row
+    calls     bytea[] NOT NULL,                     -- the fields of the event that were known before it was judged
+    reasons   text[] NOT NULL,                      -- null: done
+    resources text[] NOT NULL                       -- what it touched
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0,
+        toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 10000, toast.autovacuum_vacuum_cost_delay = 0);
 
 -- Holds as they stand.
 CREATE TABLE ledger.hold (

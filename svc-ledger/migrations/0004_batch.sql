@@ -290,11 +290,12 @@ BEGIN
         PERFORM ledger.expect('transfer detail', cardinality(d_transfer), n);
     END IF;
 
-    -- The event of a refusal that no key keeps may be there already: its batch was committed, and its answer lost.
+    -- The event of a refusal that no key keeps may be there already, because its batch was committed and its answer lost. Its keeper
+    -- knows it by its id.
     IF cardinality(e_id) > 0 THEN
-        INSERT INTO ledger.audit_outbox (id, call, reason, resource)
-        SELECT * FROM unnest(e_id, e_call, e_reason, e_resource)
-            ON CONFLICT (id) DO NOTHING;
+        INSERT INTO ledger.audit_outbox (n, ids, calls, reasons, resources)
+        SELECT cardinality(e_id[f : f + 199]), e_id[f : f + 199], e_call[f : f + 199], e_reason[f : f + 199], e_resource[f : f + 199]
+          FROM generate_series(1, cardinality(e_id), 200) f;
     END IF;
 
     IF cardinality(j_id) > 0 THEN

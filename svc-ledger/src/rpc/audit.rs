@@ -52,7 +52,8 @@ impl chassis::outbox::Outbox for Shipper {
     }
 
     async fn remove(&self, entries: &[Stored]) -> Result<(), Stuck> {
-        let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
-        Ok(self.outbox.remove(&ids).await?)
+        let mut rows: Vec<_> = entries.iter().map(|entry| entry.row).collect();
+        rows.dedup();
+        Ok(self.outbox.remove(&rows).await?)
     }
 }

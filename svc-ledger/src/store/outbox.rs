@@ -12,6 +12,8 @@ use crate::config;
 /// An event as it lies in the box.
 #[derive(Clone, Debug)]
 pub struct Stored {
+    /// The row it lies in, with others of its batch.
+    pub row: i64,
     /// Its id, whose leading bits are its time.
     pub id: Uuid,
     /// Call and principal.
@@ -41,27 +43,34 @@ impl Outbox {
         Ok(Self { pool })
     }
 
-    /// The oldest events.
+    /// The oldest events, in whole rows: `max` of them or somewhat more, unless there are fewer.
     ///
     /// # Errors
     /// When the store is away.
     pub async fn pending(&self, max: usize) -> Result<Vec<Stored>, sqlx::Error> {
-        sqlx::query("SELECT id, call, reason, resource FROM ledger.audit_outbox ORDER BY id LIMIT $1")
-            .bind(i64::try_from(max).unwrap_or(i64::MAX))
-            .fetch_all(&self.pool)
-            .await?
-            .iter()
-            .map(stored)
-            .collect()
+        sqlx::query(
+            "SELECT b.no, e.id, e.call, e.reason, e.resource FROM \
+             (SELECT o.*, sum(o.n) OVER (ORDER BY o.no) AS total \
+              FROM (SELECT * FROM ledger.audit_outbox ORDER BY no LIMIT $1) o) b \
+             CROSS JOIN LATERAL unnest(b.ids, b.calls, b.reasons, b.resources) \
+              WITH ORDINALITY e (id, call, reason, resource, place) \
+             WHERE b.total - b.n < $1 ORDER BY b.no, e.place",
+        )
+        .bind(i64::try_from(max).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await?
+        .iter()
+        .map(stored)
+        .collect()
     }
 
-    /// Forgets events that are kept elsewhere.
+    /// Forgets rows whose events are kept elsewhere.
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn remove(&self, ids: &[Uuid]) -> Result<(), sqlx::Error> {
-        sqlx::query("DELETE FROM ledger.audit_outbox WHERE id = ANY ($1)")
-            .bind(ids)
+    pub async fn remove(&self, rows: &[i64]) -> Result<(), sqlx::Error> {
+        sqlx::query("DELETE FROM ledger.audit_outbox WHERE no = ANY ($1)")
+            .bind(rows)
             .execute(&self.pool)
             .await?;
         Ok(())
@@ -70,6 +79,7 @@ impl Outbox {
 
 fn stored(row: &PgRow) -> Result<Stored, sqlx::Error> {
     Ok(Stored {
+        row: row.try_get("no")?,
         id: row.try_get("id")?,
         call: row.try_get("call")?,
         reason: row.try_get("reason")?,

@@ -1,6 +1,7 @@
 //! The audit outbox on a real store: an event for each judged command, in the transaction of its effect, and none for what only
 //! repeats an answer.
 
+use futures::future::join_all;
 use sqlx::Executor as _;
 use svc_ledger::domain::command::Resolution;
 use svc_ledger::domain::grant::Scope;
@@ -16,7 +17,7 @@ use crate::postgres::Postgres;
 /// What is in the box, without what was there before.
 async fn new_events(outbox: &Outbox, seen: &mut Vec<Uuid>) -> Vec<(Option<String>, Option<String>)> {
     let all = outbox.pending(1_000).await.unwrap();
-    assert!(all.windows(2).all(|pair| pair[0].id < pair[1].id), "oldest first, each once");
+    assert!(all.windows(2).all(|pair| pair[0].row < pair[1].row), "oldest first, one of each batch");
     let fresh: Vec<Stored> = all.into_iter().filter(|event| !seen.contains(&event.id)).collect();
     seen.extend(fresh.iter().map(|event| event.id));
     assert!(fresh.iter().all(|event| event.call == b"call"));
@@ -123,15 +124,16 @@ async fn a_batch_that_fails_leaves_no_event(
 async fn what_is_shipped_is_removed_and_nothing_else(server: &Postgres, outbox: &Outbox) {
     let first = outbox.pending(3).await.unwrap();
     let ids: Vec<Uuid> = first.iter().map(|event| event.id).collect();
+    let rows: Vec<i64> = first.iter().map(|event| event.row).collect();
     let rest = outbox.pending(1_000).await.unwrap().len() - 3;
-    outbox.remove(&ids).await.unwrap();
+    outbox.remove(&rows).await.unwrap();
     // Another replica has shipped the same.
-    outbox.remove(&ids).await.unwrap();
+    outbox.remove(&rows).await.unwrap();
     let left = outbox.pending(1_000).await.unwrap();
     assert_eq!(left.len(), rest);
     assert!(left.iter().all(|event| !ids.contains(&event.id)));
     let mut service = server.connect("ledger", "ledger").await;
-    let changed = service.execute("UPDATE ledger.audit_outbox SET reason = NULL").await.unwrap_err();
+    let changed = service.execute("UPDATE ledger.audit_outbox SET n = 1").await.unwrap_err();
     assert_eq!(changed.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"));
     // The box outlives its connection.
     let mut root = server.superuser("ledger").await;
@@ -141,4 +143,40 @@ async fn what_is_shipped_is_removed_and_nothing_else(server: &Postgres, outbox: 
     .await
     .unwrap();
     assert!(eventually(async || outbox.pending(1).await.is_ok()).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_a_large_batch_are_shipped_in_whole_rows_and_none_is_left_behind() {
+    let server = Postgres::start().await;
+    let bank = Bank::on(&server).await;
+    let outbox = Outbox::new(&server.config()).unwrap();
+    let (from, to) = (bank.open("anton", -1_000_000).await, bank.open("berta", 0).await);
+    let keys: Vec<String> = (0..500).map(|number| format!("many-{number}")).collect();
+    let sent = direct(from, to, 1);
+    let transfers = keys.iter().map(|key| bank.transfer(customer("anton"), key, &sent));
+    let mut booked: Vec<Uuid> =
+        join_all(transfers).await.into_iter().map(|it| booked(it.unwrap()).id).collect();
+    let mut shipped = Vec::new();
+    loop {
+        let events = outbox.pending(200).await.unwrap();
+        // Fewer than asked for are the last, and a message takes 500.
+        let last = events.len() < 200;
+        assert!(events.len() < 400, "{}", events.len());
+        shipped.extend(events.iter().map(|event| event.id));
+        let rows: Vec<i64> = events.iter().map(|event| event.row).collect();
+        outbox.remove(&rows).await.unwrap();
+        if last {
+            break;
+        }
+    }
+    assert!(outbox.pending(1).await.unwrap().is_empty());
+    booked.sort_unstable();
+    let mut expect = shipped.clone();
+    expect.retain(|id| booked.binary_search(id).is_ok());
+    assert_eq!(
+        (expect.len(), shipped.len()),
+        (500, 502),
+        "those of the transfers and of the two accounts, in order"
+    );
+    bank.stop().await;
 }

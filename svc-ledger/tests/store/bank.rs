@@ -296,10 +296,11 @@ pub async fn check_invariants(bank: &Bank, root: &mut PgConnection) {
     }
     // Nothing of these tests ships events, so each accepted command still has its one, and each frozen refusal one of its own.
     let (unwitnessed, refusals, refused): (i64, i64, i64) = sqlx::query_as(
-        "SELECT (SELECT count(*) FROM ledger.outcome o WHERE verdict = 0 AND NOT EXISTS \
-         (SELECT FROM ledger.audit_outbox e WHERE e.id = o.row_id AND e.reason IS NULL)), \
+        "WITH event AS (SELECT e.id, e.reason FROM ledger.audit_outbox b CROSS JOIN LATERAL unnest(b.ids, b.reasons) e (id, reason)) \
+         SELECT (SELECT count(*) FROM ledger.outcome o WHERE verdict = 0 AND NOT EXISTS \
+         (SELECT FROM event e WHERE e.id = o.row_id AND e.reason IS NULL)), \
          (SELECT count(*) FROM ledger.outcome WHERE verdict <> 0), \
-         (SELECT count(*) FROM ledger.audit_outbox WHERE reason <> ALL ('{REQUEST_ID_REUSED,ACCOUNT_EXISTS,GRANT_EXISTS,STALE_REVISION}'))",
+         (SELECT count(*) FROM event WHERE reason <> ALL ('{REQUEST_ID_REUSED,ACCOUNT_EXISTS,GRANT_EXISTS,STALE_REVISION}'))",
     )
     .fetch_one(&mut *root)
     .await

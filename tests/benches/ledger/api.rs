@@ -26,8 +26,8 @@ use uuid::Uuid;
 use crate::load;
 use crate::spread::{ACCOUNTS, Pairs, Spread};
 
-/// Who owns the accounts, each every twentieth.
-pub const CUSTOMERS: usize = 20;
+/// Who owns the accounts, ten each.
+pub const CUSTOMERS: usize = 1_000;
 /// What every account may owe: the baselines' accounts begin with as much. Both judge each debit by it.
 const FLOOR: i64 = -1_000_000_000_000;
 /// The text of transfers that have one.
@@ -183,7 +183,8 @@ impl chassis::outbox::Outbox for Keeper {
     }
 
     async fn remove(&self, entries: &[Stored]) -> Result<(), sqlx::Error> {
-        let ids: Vec<Uuid> = entries.iter().map(|entry| entry.id).collect();
-        self.0.remove(&ids).await
+        let mut rows: Vec<i64> = entries.iter().map(|entry| entry.row).collect();
+        rows.dedup();
+        self.0.remove(&rows).await
     }
 }

@@ -91,7 +91,7 @@ mod tests {
         let witness = witness(&call, "CreateTransfer");
         let id = crate::domain::journal::row_id(1_700_000_000_123, 7, 9);
         let mut stored =
-            Stored { id, call: witness.call, reason: None, resource: Some("transfers/x".to_owned()) };
+            Stored { row: 1, id, call: witness.call, reason: None, resource: Some("transfers/x".to_owned()) };
         let expect = pb::AuditEvent {
             event_id: id.to_string(),
             event_time: Some(Timestamp { seconds: 1_700_000_000, nanos: 123_000_000 }),
