@@ -136,7 +136,9 @@ CREATE TABLE ledger.outcome (
     verdict    smallint NOT NULL,                   -- 0 accepted, else the refusal
     row_id     uuid,                                -- accepted: the journal's row
     seq        bigint NOT NULL,                     -- where the journal ended when it was judged
-    PRIMARY KEY (scope, request_id),
+    -- Callers' keys come first because most are made in the order of time (UUIDv7, ULID): new entries then meet on the same pages.
+    -- By principal each would land on a page of its own, and the first on each page after a checkpoint logs the page.
+    PRIMARY KEY (request_id, scope),
     CHECK ((verdict = 0) = (row_id IS NOT NULL))
 );
 
