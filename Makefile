@@ -55,6 +55,18 @@ bench-edge: bootstrap ## Measure the edge beside Envoy, each on a core of its ow
 	@cargo bench --locked --quiet -p e2e --bench edge --no-run
 	@TOKIO_WORKER_THREADS=1 taskset -c 1 cargo bench --locked --quiet -p e2e --bench edge
 
+# The load shares the machine with what it measures: nothing else should run.
+.PHONY: bench-ledger
+bench-ledger: bootstrap ## Measure the ledger beside naive designs and TPC-B, on one PostgreSQL
+	@cargo build --locked --release -p edge -p svc-ledger -p svc-cache
+	@cargo bench --locked --quiet -p e2e --bench ledger
+
+# About 15 minutes and 15 GB. TRANSFERS=360000 is a trial that keeps no figures.
+.PHONY: bench-ledger-scale
+bench-ledger-scale: bootstrap ## Load ten million transfers over 36 months and measure the ledger at 0.1, 1 and 10 million
+	@library=$$(scripts/faketime); \
+	cargo bench --locked --quiet -p e2e --bench ledger -- scale "library=$$library" $(if $(TRANSFERS),transfers=$(TRANSFERS))
+
 # What the edge does about faults is the same in a debug build, which is there already.
 .PHONY: bench-faults
 bench-faults: bootstrap ## Kill, stop, slow and flap endpoints under load, and count what callers notice
@@ -96,4 +108,4 @@ bootstrap: # Installs what is missing; quick when nothing is
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
