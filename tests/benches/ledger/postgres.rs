@@ -199,6 +199,10 @@ impl Drop for Postgres {
         // Nobody will read what it wrote: no last checkpoint.
         let _ = kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGQUIT);
         let _ = self.process.wait();
+        // What libfaketime has left.
+        for name in ["faketime_shm", "sem.faketime_sem"] {
+            let _ = std::fs::remove_file(format!("/dev/shm/{name}_{}", self.process.id()));
+        }
     }
 }
 
@@ -251,7 +255,13 @@ fn make_certificates(folder: &Path) {
 
 fn launch(folder: &Path, port: u16, clock: &Clock, settings: &[&str]) -> Child {
     let log = std::fs::File::create(folder.join("log")).unwrap();
-    let mut command = server(folder, "postgres");
+    let mut command = match clock {
+        Clock::Real => server(folder, "postgres"),
+        Clock::Moved(moved) => {
+            write_offset(folder, moved.offset_s);
+            clocked(folder, &moved.library)
+        }
+    };
     command.arg("-D").arg(folder.join("pg/data")).arg("-p").arg(port.to_string());
     let files = [
         format!("unix_socket_directories={}", folder.join("pg").display()),
@@ -263,16 +273,20 @@ fn launch(folder: &Path, port: u16, clock: &Clock, settings: &[&str]) -> Child {
     {
         command.args(["-c", setting]);
     }
-    if let Clock::Moved(moved) = clock {
-        write_offset(folder, moved.offset_s);
-        command
-            .env("LD_PRELOAD", &moved.library)
-            .env("FAKETIME_TIMESTAMP_FILE", offset_file(folder))
-            // Seconds for which a process does not look into the file again.
-            .env("FAKETIME_CACHE_DURATION", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    }
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+/// The server with a clock that can be moved. The library is loaded by `env`, which already runs as the server's user, because what
+/// it shares between processes belongs to whoever loads it first.
+fn clocked(folder: &Path, library: &Path) -> Command {
+    let mut command = server(folder, "env");
+    command
+        .arg(format!("LD_PRELOAD={}", library.display()))
+        .arg(format!("FAKETIME_TIMESTAMP_FILE={}", offset_file(folder).display()))
+        // Seconds for which a process does not look into the file again.
+        .args(["FAKETIME_CACHE_DURATION=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"])
+        .arg(find("postgres"));
+    command
 }
 
 fn offset_file(folder: &Path) -> PathBuf {
