@@ -76,7 +76,11 @@ enum Fate {
     Unfit(Vec<(i64, Error)>),
 }
 
+/// A transfer by its position: its verdict, or why it has none.
+type Answerable = (i64, Result<(Verdict, convert::Names), Error>);
+
 /// What a stream waits for.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and most are the large one")]
 enum Event {
     /// A chain waits for the writer.
     Waits(Result<Fate, Error>),
@@ -215,7 +219,7 @@ impl Import {
 
     /// Answers the first chain, and with it all behind it whose verdicts are there: what was made before is read back at once.
     async fn answer(&mut self, mut verdicts: Result<Vec<Verdict>, Error>) {
-        let mut ready: Vec<(i64, Result<(Verdict, convert::Names), Error>)> = Vec::new();
+        let mut ready: Vec<Answerable> = Vec::new();
         loop {
             match (verdicts, self.judged.pop_front()) {
                 (Ok(verdicts), Some(Fate::Judging(_, named))) => {
@@ -243,7 +247,7 @@ impl Import {
         self.answer_all(ready).await;
     }
 
-    async fn answer_all(&mut self, ready: Vec<(i64, Result<(Verdict, convert::Names), Error>)>) {
+    async fn answer_all(&mut self, ready: Vec<Answerable>) {
         let (mut positions, mut judged) = (Vec::with_capacity(ready.len()), Vec::with_capacity(ready.len()));
         for (position, became) in ready {
             positions.push((position, became.map(|became| judged.push(became)).err()));

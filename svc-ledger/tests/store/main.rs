@@ -11,9 +11,12 @@
 
 mod audit;
 mod bank;
+mod batches;
 mod contract;
 mod faults;
 mod head;
+mod import;
 mod partners;
 mod postgres;
 mod promises;
+mod units;
