@@ -1,6 +1,7 @@
 //! ImportTransfers on a real store, through tonic's own server and client: answered in order, bounded, and whatever breaks, what is
 //! left is the beginning of the stream, in whole chains, and going on by position makes each transfer once.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -13,7 +14,8 @@ use proto::ledger::v1::transfer_result::Result as Became;
 use rand::Rng as _;
 use sqlx::{Executor as _, PgConnection};
 use svc_ledger::rpc::Rpc;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Code, Request, Status};
@@ -57,8 +59,32 @@ async fn a_broken_import_leaves_its_beginning_in_whole_chains() {
 struct Site {
     bank: Bank,
     names: [String; 2],
+    address: SocketAddr,
     client: LedgerServiceClient<Channel>,
     as_customer: LedgerServiceClient<Channel>,
+}
+
+/// A connection to the ledger that can be cut in the middle of anything.
+struct Wire {
+    client: LedgerServiceClient<Channel>,
+    task: JoinHandle<()>,
+}
+
+impl Wire {
+    async fn to(site: &Site) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, ledger) = (listener.local_addr().unwrap(), site.address);
+        let task = site.bank.drain.spawn("wire", async move {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let mut far = TcpStream::connect(ledger).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        });
+        Self { client: client(address), task }
+    }
+
+    fn cut(self) {
+        self.task.abort();
+    }
 }
 
 impl Site {
@@ -66,9 +92,9 @@ impl Site {
         let bank = Bank::on(server).await;
         let accounts = [bank.open("paul", 0).await, bank.open("paul", 0).await];
         bank.fund(accounts[0], 1_000_000).await;
-        let client = listen(&bank, "anna").await;
-        let as_customer = listen(&bank, "paul").await;
-        Self { names: accounts.map(|account| account.to_string()), client, as_customer, bank }
+        let address = listen(&bank, "anna").await;
+        let (client, as_customer) = (client(address), client(listen(&bank, "paul").await));
+        Self { names: accounts.map(|account| account.to_string()), address, client, as_customer, bank }
     }
 
     fn pay(&self, key: &str, minor_units: i64) -> pb::CreateTransferRequest {
@@ -100,8 +126,12 @@ impl Site {
     }
 }
 
-/// A client of the bank whose every call is this caller's.
-async fn listen(bank: &Bank, who: &'static str) -> LedgerServiceClient<Channel> {
+fn client(address: SocketAddr) -> LedgerServiceClient<Channel> {
+    LedgerServiceClient::new(Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy())
+}
+
+/// Where every call to the bank is this caller's.
+async fn listen(bank: &Bank, who: &'static str) -> SocketAddr {
     let rpc = Rpc::new(bank.store.clone(), vec![eur()]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -116,7 +146,7 @@ async fn listen(bank: &Bank, who: &'static str) -> LedgerServiceClient<Channel> 
         .add_service(LedgerServiceServer::with_interceptor(rpc, stamped))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), bank.drain.stopping());
     bank.drain.spawn("rpc", async move { serving.await.unwrap() });
-    LedgerServiceClient::new(Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy())
+    address
 }
 
 fn item(position: i64, transfer: pb::CreateTransferRequest) -> pb::ImportTransfersRequest {
@@ -326,15 +356,16 @@ async fn breaks_at_random_places_make_each_transfer_once(site: &Site, root: &mut
         let rest = items[usize::try_from(again).unwrap()..].to_vec();
         // The last attempt goes through, so that the test comes to its end.
         let stop_after = if breaks < 25 { random.random_range(0..400) } else { i64::MAX };
-        let mut answers = site.import(stream::iter(rest).chain(stream::pending())).await;
-        let mut got = 0;
+        let mut wire = Wire::to(site).await;
+        let import = wire.client.import_transfers(stream::iter(rest).chain(stream::pending()));
+        let (mut answers, mut got) = (import.await.unwrap().into_inner(), 0);
         while got < stop_after && answered < ALL {
             let answer = answers.message().await.unwrap().unwrap();
             assert!(matches!(answer.result.unwrap().result, Some(Became::Transfer(_))));
             answered = answered.max(answer.position);
             got += 1;
         }
-        drop(answers);
+        wire.cut();
         breaks += 1;
         // At whatever moment one looks: a beginning, in whole chains, at least as far as was answered.
         let made = positions_by_seq(root, "broken").await;
