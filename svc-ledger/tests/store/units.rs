@@ -31,6 +31,8 @@ async fn units_are_judged_whole_and_answered_in_order() {
     what_nobody_waits_for_is_not_judged(&server, &bank, &mut root, accounts).await;
     a_closing_among_others_has_a_batch_of_its_own(&server, &bank, accounts).await;
     a_unit_larger_than_a_batch_is_one(&server, &mut root, accounts).await;
+    units_find_their_own_room_full_and_singles_theirs(&server, &mut root, accounts).await;
+    a_conflict_is_tried_again_as_long_as_its_caller_waits(&bank, &mut root, accounts).await;
     check_invariants(&bank, &mut root).await;
     a_deadline_ends_the_retries_with_an_answer(&server, &bank, accounts).await;
 }
@@ -274,6 +276,84 @@ async fn a_unit_larger_than_a_batch_is_one(
     .unwrap();
     assert_eq!(batches, 1);
     small.stop().await;
+}
+
+async fn units_find_their_own_room_full_and_singles_theirs(
+    server: &Postgres,
+    root: &mut PgConnection,
+    [from, to]: [Uuid; 2],
+) {
+    let mut config = server.config();
+    (config.batch_max, config.queue_max) = (100, 8);
+    let small = Bank::with(&config).await;
+    let mut replica = server.superuser("ledger").await;
+    take_head(&mut replica).await;
+    let single = |number: usize| {
+        let (small, transfer) = (&small, direct(from, to, 1));
+        async move { small.transfer(customer("paul"), &format!("room {number}"), &transfer).await }
+    };
+    let several = |name: &str| {
+        let unit = chained(name, &[direct(from, to, 1), direct(from, to, 1)], FailureMode::Continue);
+        small.store.submit_unit(unit)
+    };
+    // One at the head; then half of the room for units, all of it for singles, and one more of each.
+    let first = single(0);
+    let rest = async {
+        writer_waits(root).await;
+        let (mut units, mut singles) = (Vec::new(), Vec::new());
+        for name in ["u0", "u1"] {
+            units.push(Box::pin(several(name)));
+            assert!(futures::poll!(units.last_mut().unwrap()).is_pending());
+        }
+        assert!(matches!(several("u2").await, Err(Error::QueueFull)));
+        for number in 1..=8 {
+            singles.push(Box::pin(single(number)));
+            assert!(futures::poll!(singles.last_mut().unwrap()).is_pending());
+        }
+        assert!(matches!(single(9).await, Err(Error::QueueFull)));
+        replica.execute("ROLLBACK").await.unwrap();
+        (join_all(units).await, join_all(singles).await)
+    };
+    let (first, (units, singles)) = tokio::join!(first, rest);
+    for verdict in singles.into_iter().chain([first]) {
+        booked(verdict.unwrap());
+    }
+    for verdicts in units {
+        verdicts.unwrap().into_iter().for_each(|verdict| _ = booked(verdict));
+    }
+    assert_eq!(
+        (outcomes(root, "u2/").await, outcomes(root, "room 9").await),
+        (0, 0),
+        "not judged, and not frozen"
+    );
+    small.stop().await;
+}
+
+async fn a_conflict_is_tried_again_as_long_as_its_caller_waits(
+    bank: &Bank,
+    root: &mut PgConnection,
+    [from, to]: [Uuid; 2],
+) {
+    let chain = [direct(from, to, 1), direct(from, to, 1)];
+    for code in ["40001", "40P01", "55P03"] {
+        // A sequence counts across what is rolled back.
+        root.execute("CREATE SEQUENCE public.conflicts").await.unwrap();
+        let twice = format!(
+            "IF nextval('public.conflicts') <= 2 THEN RAISE EXCEPTION 'again' USING ERRCODE = '{code}'; END IF;"
+        );
+        break_journal(root, &twice).await;
+        let verdicts = bank.store.submit_unit(chained(code, &chain, FailureMode::Continue)).await.unwrap();
+        verdicts.into_iter().for_each(|verdict| _ = booked(verdict));
+        mend_journal(root).await;
+        root.execute("DROP SEQUENCE public.conflicts").await.unwrap();
+    }
+    break_journal(root, "RAISE EXCEPTION 'again' USING ERRCODE = '40001';").await;
+    let never = chained("never", &chain, FailureMode::Continue);
+    let answer = bank.store.submit_by(never, Instant::now() + Duration::from_secs(1));
+    let answer = tokio::time::timeout(SOON, answer).await;
+    mend_journal(root).await;
+    assert!(matches!(answer, Ok(Err(Error::NotDone))), "{answer:?}");
+    assert_eq!(outcomes(root, "never/").await, 0);
 }
 
 /// Longer than the deadline set, and far shorter than the writer's own patience.

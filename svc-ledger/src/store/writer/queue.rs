@@ -179,7 +179,8 @@ impl Queue {
             None => self.line.recv().await?,
         };
         let (mut commands, alone) = (first.commands(), first.is_alone());
-        let mut batch = vec![first];
+        let mut batch = Vec::with_capacity(self.batch_max.min(1 + self.line.len()));
+        batch.push(first);
         while !alone && commands < self.batch_max {
             let Ok(next) = self.line.try_recv() else { break };
             if commands + next.commands() > self.batch_max || next.is_alone() {
