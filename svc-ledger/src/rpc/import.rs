@@ -37,6 +37,7 @@ impl Rpc {
             return Err(Error::NotPermitted);
         }
         let import = Import {
+            series: Series::default(),
             rpc: self.clone(),
             sender,
             messages,
@@ -48,7 +49,6 @@ impl Rpc {
             whole: None,
             judged: VecDeque::new(),
             answers: VecDeque::new(),
-            series: Series::default(),
             end: None,
         };
         Ok(Box::pin(futures::stream::unfold(import, async |mut import| {
@@ -90,6 +90,9 @@ enum Event {
 }
 
 struct Import {
+    /// First, because it must be dropped first: if what waits was given up one by one before it, some of it could be judged without
+    /// what was before it.
+    series: Series,
     rpc: Rpc,
     sender: Sender,
     messages: Streaming<pb::ImportTransfersRequest>,
@@ -107,16 +110,8 @@ struct Import {
     /// Chains that wait for their verdicts.
     judged: VecDeque<Fate>,
     answers: VecDeque<pb::ImportTransfersResponse>,
-    series: Series,
     /// How the stream ends, when everything that can be answered has been.
     end: Option<Status>,
-}
-
-impl Drop for Import {
-    fn drop(&mut self) {
-        // Before what waits is given up one by one: otherwise some of it could be judged without what was before it.
-        self.series.break_off();
-    }
 }
 
 impl Import {

@@ -165,7 +165,7 @@ impl Room<'_> {
     /// [`Error::NotDone`] when the writer has ended.
     pub fn take(self, unit: Unit, series: &Series) -> Result<Judging, Error> {
         let (reply, verdicts) = oneshot::channel();
-        let submission = Submission { unit, by: None, series: Some(series.clone()), reply };
+        let submission = Submission { unit, by: None, series: Some(series.member()), reply };
         self.place.take(submission).map_err(|turned| self.writer.turned(turned))?;
         Ok(Judging(verdicts))
     }

@@ -89,7 +89,10 @@ impl Wire {
 
 impl Site {
     async fn on(server: &Postgres) -> Self {
-        let bank = Bank::on(server).await;
+        let mut config = server.config();
+        // So large that the room in the queue bounds no stream: what bounds it is its own.
+        config.queue_max = 20_000;
+        let bank = Bank::with(&config).await;
         let accounts = [bank.open("paul", 0).await, bank.open("paul", 0).await];
         bank.fund(accounts[0], 1_000_000).await;
         let address = listen(&bank, "anna").await;

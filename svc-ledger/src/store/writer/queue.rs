@@ -16,14 +16,34 @@ use crate::error::Error;
 /// What a caller is answered: a verdict for each command, in order.
 pub(super) type Reply = Result<Vec<Verdict>, Error>;
 
-/// Units of one caller that must not overtake one another: once one of them has failed, or the caller is gone, none behind it is
-/// judged any more. What was made of a series is its beginning.
+/// Units of one caller that must not overtake one another: once one of them has failed, or this is dropped, none behind it is judged
+/// any more. What was made of a series is its beginning.
+#[derive(Debug, Default)]
+pub struct Series(Member);
+
+/// A unit's part in a series: whether it is broken off.
 #[derive(Clone, Debug, Default)]
-pub struct Series(Arc<AtomicBool>);
+pub(super) struct Member(Arc<AtomicBool>);
 
 impl Series {
     /// Ends the series: what has not been tried yet will not be.
     pub fn break_off(&self) {
+        self.0.break_off();
+    }
+
+    pub(super) fn member(&self) -> Member {
+        self.0.clone()
+    }
+}
+
+impl Drop for Series {
+    fn drop(&mut self) {
+        self.break_off();
+    }
+}
+
+impl Member {
+    fn break_off(&self) {
         self.0.store(true, Ordering::Release);
     }
 
@@ -38,7 +58,7 @@ pub(super) struct Submission {
     pub(super) unit: Unit,
     /// By when the answer is of use; the writer's own patience if absent.
     pub(super) by: Option<Instant>,
-    pub(super) series: Option<Series>,
+    pub(super) series: Option<Member>,
     pub(super) reply: oneshot::Sender<Reply>,
 }
 
@@ -46,7 +66,7 @@ impl Submission {
     /// Whether anybody still waits for it. It is looked at before the first try and before every other one, in order, so that of a
     /// series nothing is judged behind something that is not.
     pub(super) fn is_wanted(&self) -> bool {
-        !self.reply.is_closed() && !self.series.as_ref().is_some_and(Series::is_broken)
+        !self.reply.is_closed() && !self.series.as_ref().is_some_and(Member::is_broken)
     }
 
     /// Answers that nothing came of it.

@@ -144,7 +144,7 @@ fn nothing_of_a_series_is_wanted_behind_one_that_failed() {
     let series = Series::default();
     let of_series = || {
         let (submission, answer) = submission(1, false);
-        (Submission { series: Some(series.clone()), ..submission }, answer)
+        (Submission { series: Some(series.member()), ..submission }, answer)
     };
     let ((first, first_answer), (second, _second_answer)) = (of_series(), of_series());
     let (other, other_answer) = submission(1, false);
@@ -155,6 +155,16 @@ fn nothing_of_a_series_is_wanted_behind_one_that_failed() {
     assert!(other.is_wanted());
     drop(other_answer);
     assert!(!other.is_wanted(), "whoever has left is not judged");
+}
+
+#[test]
+fn nothing_of_a_series_is_wanted_when_its_caller_is_gone() {
+    let series = Series::default();
+    let (waiting, _answer) = submission(1, false);
+    let waiting = Submission { series: Some(series.member()), ..waiting };
+    assert!(waiting.is_wanted());
+    drop(series);
+    assert!(!waiting.is_wanted(), "though its own answer may still be given up later than that before");
 }
 
 #[test]
