@@ -115,7 +115,7 @@ impl Bank {
         let (drain, health) = (Drain::default(), Health::default());
         let store = Store::start(config, &drain, &health, &Metrics::default()).await.unwrap();
         svc_ledger::open_house_accounts(&store, &[eur()]).await.unwrap();
-        Self { store, drain, health, config: server.config() }
+        Self { store, drain, health, config: config.clone() }
     }
 
     /// Opens an account of a customer.
