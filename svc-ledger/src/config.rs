@@ -51,7 +51,8 @@ pub struct Store {
     /// The role migrations admit to the schema: that of `url`.
     #[serde(default = "defaults::service_role")]
     pub service_role: String,
-    /// How many writes may wait for the next batch; more are refused at once. Two full batches: about a tenth of a second.
+    /// How many writes may wait for the next batch; more are refused at once. Two full batches: about a tenth of a second. Those
+    /// that come several together have half as much room of their own.
     #[serde(default = "defaults::queue_max")]
     pub queue_max: usize,
     /// Writes in one batch. Beyond 2,000 the cost of a write does not fall any more, and the latency of all of them grows.

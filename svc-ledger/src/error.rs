@@ -154,7 +154,8 @@ impl Error {
     }
 
     /// What became of the write, for clients that decide whether to retry.
-    const fn outcome(&self) -> Option<&'static str> {
+    #[must_use]
+    pub const fn outcome(&self) -> Option<&'static str> {
         match self {
             Self::BodyChanged { .. }
             | Self::AccountExists { .. }

@@ -2,8 +2,11 @@
 //! must look like is in [`convert`]; what the rules are, in the domain.
 
 pub mod audit;
+mod batch;
 mod convert;
+mod import;
 mod journal;
+mod several;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -298,18 +301,20 @@ impl LedgerService for Rpc {
 
     async fn batch_create_transfers(
         &self,
-        _request: Request<pb::BatchCreateTransfersRequest>,
+        request: Request<pb::BatchCreateTransfersRequest>,
     ) -> Result<Response<pb::BatchCreateTransfersResponse>, Status> {
-        Err(Error::NotDone.into())
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.create_batch(&call, request.into_inner()).await?))
     }
 
     type ImportTransfersStream = journal::Stream<pb::ImportTransfersResponse>;
 
     async fn import_transfers(
         &self,
-        _request: Request<tonic::Streaming<pb::ImportTransfersRequest>>,
+        request: Request<tonic::Streaming<pb::ImportTransfersRequest>>,
     ) -> Result<Response<Self::ImportTransfersStream>, Status> {
-        Err(Error::NotDone.into())
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.import(&call, request.into_inner())?))
     }
 
     async fn set_ledger_account_state(

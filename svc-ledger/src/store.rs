@@ -24,7 +24,9 @@ use chassis::health::Health;
 use chassis::metrics::Metrics;
 use chassis::outbox::Bell;
 use sqlx::postgres::{PgPool, PgPoolOptions};
+use tokio::time::Instant;
 
+pub use self::writer::{Judging, Room, Series};
 use crate::config;
 use crate::domain::command::{Command, Unit};
 use crate::domain::verdict::Verdict;
@@ -72,12 +74,17 @@ impl Store {
         self.writer.announce(bell);
     }
 
+    /// Resolves when the process is to stop. Whoever would write for long ends then; what waits is still judged.
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.writer.stopping()
+    }
+
     /// Has a command judged and, unless refused, committed. An `Ok` is durable, whatever the verdict.
     ///
     /// # Errors
     /// [`Error::QueueFull`] and [`Error::NotDone`] when nothing was done, [`Error::OutcomeUnknown`] when that cannot be said.
     pub async fn submit(&self, command: Command) -> Result<Verdict, Error> {
-        let mut verdicts = self.writer.submit(command.into()).await?;
+        let mut verdicts = self.writer.submit(command.into(), None).await?;
         verdicts.pop().ok_or(Error::Corrupt("verdict"))
     }
 
@@ -86,6 +93,23 @@ impl Store {
     /// # Errors
     /// As [`Store::submit`], of all of them.
     pub async fn submit_unit(&self, unit: Unit) -> Result<Vec<Verdict>, Error> {
-        self.writer.submit(unit).await
+        self.writer.submit(unit, None).await
+    }
+
+    /// As [`Store::submit_unit`]. While the store is away it is tried again only as long as the caller can still be answered before
+    /// `by`, and not after.
+    ///
+    /// # Errors
+    /// As [`Store::submit`], of all of them.
+    pub async fn submit_by(&self, unit: Unit, by: Instant) -> Result<Vec<Verdict>, Error> {
+        self.writer.submit(unit, Some(by)).await
+    }
+
+    /// Waits until so many commands of a series find room among those that wait. Giving the wait up loses only the place in line.
+    ///
+    /// # Errors
+    /// [`Error::NotDone`] when the store is away.
+    pub async fn room(&self, commands: usize) -> Result<Room<'_>, Error> {
+        self.writer.room(commands).await
     }
 }

@@ -1,9 +1,11 @@
-//! The one writer of a process. Callers put commands into a bounded queue; the writer takes what has gathered while the last
-//! batch was committed, judges it under the head lock and commits it: no timer, the size of a batch follows the load. One
+//! The one writer of a process. Callers put units of commands into a bounded [`queue`]; the writer takes what has gathered while
+//! the last batch was committed, judges it under the head lock and commits it: no timer, the size of a batch follows the load. One
 //! writer is enough, and the best: two would only wait for each other at the head.
 //!
 //! A connection lost at COMMIT leaves the outcome open. The batch is then judged again on a new connection: what was committed is
 //! found in `outcome` (or as an account) and answered from there, what was not is done now. Nobody is answered before that.
+
+mod queue;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,10 +16,11 @@ use chassis::health::Health;
 use chassis::metrics::Metrics;
 use chassis::outbox::Bell;
 use sqlx::postgres::PgConnectOptions;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
+pub use self::queue::Series;
+use self::queue::{Entrance, Place, Queue, Reply, Submission, Turned, queue};
 use super::numbers::Numbers;
 use super::{batch, connect, link::Link};
 use crate::config;
@@ -26,8 +29,11 @@ use crate::domain::judge;
 use crate::domain::verdict::Verdict;
 use crate::error::{Error, is_away};
 
-/// How long a batch is tried again before its callers are told: the longest deadline of a money write.
+/// How long a unit is tried again before its caller is told, who may set an earlier time: the longest deadline of a money write.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a unit of several commands waits for room before its caller is turned away: some batches. It may have to wait where
+/// many import, and is served in turn then; refusing it at once would leave it to chance.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 /// The first pause after a failure; it doubles up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 /// The longest pause, and so how late a server that is back can be noticed.
@@ -40,16 +46,31 @@ const LINGER: Duration = Duration::from_millis(500);
 /// The callers' side of the writer.
 #[derive(Debug)]
 pub(super) struct Writer {
-    queue: mpsc::Sender<Submission>,
+    entrance: Entrance,
     reachable: Arc<AtomicBool>,
     numbers: Numbers,
     bell: Arc<OnceLock<Bell>>,
+    drain: Drain,
 }
 
-/// Commands that came together and who waits for their verdicts.
-struct Submission {
-    unit: Unit,
-    reply: oneshot::Sender<Result<Vec<Verdict>, Error>>,
+/// A unit that waits for its verdicts. When it is dropped before the writer has come to it, it is not judged.
+#[derive(Debug)]
+pub struct Judging(oneshot::Receiver<Reply>);
+
+impl Judging {
+    /// Waits for the verdicts. They are answered once.
+    ///
+    /// # Errors
+    /// As [`super::Store::submit`].
+    pub async fn verdicts(&mut self) -> Reply {
+        // The writer answers everyone it has taken; it ends without an answer only if the process is being torn down.
+        (&mut self.0).await.unwrap_or(Err(Error::OutcomeUnknown))
+    }
+
+    /// The verdicts, if they are there.
+    pub fn ready(&mut self) -> Option<Reply> {
+        self.0.try_recv().ok()
+    }
 }
 
 impl Writer {
@@ -60,13 +81,12 @@ impl Writer {
         health: &Health,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
-        let (queue, waiting) = mpsc::channel(config.queue_max);
+        let (entrance, waiting) = queue(config.queue_max, config.batch_max);
         let reachable = Arc::new(AtomicBool::new(true));
         let numbers = Numbers::register(metrics);
         let bell = Arc::default();
         let task = Task {
             options: connect::writer(config)?,
-            batch_max: config.batch_max,
             timeout: config.timeout(),
             waiting,
             link: None,
@@ -77,7 +97,7 @@ impl Writer {
             bell: Arc::clone(&bell),
         };
         drain.spawn("writer", task.run(drain.clone()));
-        Ok(Self { queue, reachable, numbers, bell })
+        Ok(Self { entrance, reachable, numbers, bell, drain: drain.clone() })
     }
 
     /// See [`super::Store::announce`]. Whoever comes second is not heard: a process has one outbox.
@@ -85,30 +105,76 @@ impl Writer {
         let _ = self.bell.set(bell);
     }
 
-    /// Has commands judged and committed with the next batch.
-    pub(super) async fn submit(&self, unit: Unit) -> Result<Vec<Verdict>, Error> {
-        // Whoever comes while the server is away is told at once, instead of waiting for a deadline.
-        if !self.reachable.load(Ordering::Relaxed) {
-            return Err(Error::NotDone);
-        }
-        let (reply, verdict) = oneshot::channel();
-        self.queue.try_send(Submission { unit, reply }).map_err(|refused| match refused {
-            TrySendError::Full(_) => {
+    /// See [`super::Store::stopping`].
+    pub(super) fn stopping(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.drain.stopping()
+    }
+
+    /// Has a unit judged and committed with the next batch. The verdicts are of use until `by`.
+    pub(super) async fn submit(&self, unit: Unit, by: Option<Instant>) -> Reply {
+        self.check_reachable()?;
+        let (reply, verdicts) = oneshot::channel();
+        let commands = unit.commands.len();
+        let submission = Submission { unit, by, series: None, reply };
+        let entered = if commands == 1 {
+            self.entrance.enter_single(submission)
+        } else {
+            match timeout(ROOM_PATIENCE, self.entrance.room(commands)).await {
+                Ok(place) => place.and_then(|place| place.take(submission)),
+                Err(_) => Err(Turned::Full),
+            }
+        };
+        entered.map_err(|turned| self.turned(turned))?;
+        Judging(verdicts).verdicts().await
+    }
+
+    /// See [`super::Store::room`].
+    pub(super) async fn room(&self, commands: usize) -> Result<Room<'_>, Error> {
+        self.check_reachable()?;
+        let place = self.entrance.room(commands).await.map_err(|turned| self.turned(turned))?;
+        Ok(Room { place, writer: self })
+    }
+
+    /// Whoever comes while the server is away is told at once, instead of waiting for a deadline.
+    fn check_reachable(&self) -> Result<(), Error> {
+        if self.reachable.load(Ordering::Relaxed) { Ok(()) } else { Err(Error::NotDone) }
+    }
+
+    fn turned(&self, turned: Turned) -> Error {
+        match turned {
+            Turned::Full => {
                 self.numbers.refused_full();
                 Error::QueueFull
             }
-            TrySendError::Closed(_) => Error::NotDone,
-        })?;
-        // The writer answers everyone it has taken; it ends without an answer only if the process is being torn down.
-        verdict.await.unwrap_or(Err(Error::OutcomeUnknown))
+            Turned::Closed => Error::NotDone,
+        }
+    }
+}
+
+/// Room in the queue for the next unit of a series.
+#[derive(Debug)]
+pub struct Room<'a> {
+    place: Place<'a>,
+    writer: &'a Writer,
+}
+
+impl Room<'_> {
+    /// Takes the unit in. It waits behind those of the series that came before, and is not judged if one of them fails.
+    ///
+    /// # Errors
+    /// [`Error::NotDone`] when the writer has ended.
+    pub fn take(self, unit: Unit, series: &Series) -> Result<Judging, Error> {
+        let (reply, verdicts) = oneshot::channel();
+        let submission = Submission { unit, by: None, series: Some(series.member()), reply };
+        self.place.take(submission).map_err(|turned| self.writer.turned(turned))?;
+        Ok(Judging(verdicts))
     }
 }
 
 struct Task {
     options: PgConnectOptions,
-    batch_max: usize,
     timeout: Duration,
-    waiting: mpsc::Receiver<Submission>,
+    waiting: Queue,
     link: Option<Link>,
     /// Whether the last attempt came as far as sending its COMMIT.
     commit_sent: bool,
@@ -118,17 +184,8 @@ struct Task {
     bell: Arc<OnceLock<Bell>>,
 }
 
-/// Why a batch has no verdicts.
-enum Failed {
-    /// The server refused it for a reason that trying again does not cure.
-    Refused(sqlx::Error),
-    /// The server stayed away.
-    Away,
-}
-
 impl Task {
     async fn run(mut self, drain: Drain) {
-        let mut batch = Vec::new();
         loop {
             self.connect_if_needed(&drain).await;
             let quiet = if drain.is_stopping() { LINGER } else { PING_EVERY };
@@ -138,12 +195,10 @@ impl Task {
             };
             tokio::select! {
                 biased;
-                taken = self.waiting.recv_many(&mut batch, self.batch_max) => {
-                    if taken == 0 {
-                        return;
-                    }
-                    self.settle(std::mem::take(&mut batch)).await;
-                }
+                batch = self.waiting.batch() => match batch {
+                    Some(batch) => self.settle(batch).await,
+                    None => return,
+                },
                 () = stopping => {}
                 () = sleep(quiet) => {
                     if drain.is_stopping() {
@@ -155,8 +210,8 @@ impl Task {
         }
     }
 
-    /// Answers everyone in the batch. A batch that the server refuses is halved until the command at fault stands alone, so that
-    /// it cannot take its neighbours with it.
+    /// Answers everyone in the batch. A batch that the server refuses is halved until the unit at fault stands alone, so that it
+    /// cannot take its neighbours with it.
     async fn settle(&mut self, batch: Vec<Submission>) {
         // Once a COMMIT may have arrived, that holds for every part of the batch.
         let mut unknown = false;
@@ -171,44 +226,39 @@ impl Task {
                         let _ = submission.reply.send(Ok(own));
                     }
                 }
-                Err(Failed::Refused(error)) if batch.len() > 1 => {
-                    tracing::error!(error = %error, writes = batch.len(), "batch refused by the store; halving it");
+                Err(error) if batch.len() > 1 => {
+                    tracing::error!(error = %error, units = batch.len(), "batch refused by the store; halving it");
                     let tail = batch.split_off(batch.len() / 2);
                     work.extend([tail, batch]);
                 }
-                Err(Failed::Refused(error)) => {
+                Err(error) => {
                     if let Some(submission) = batch.pop() {
-                        let _ = submission.reply.send(Err(Error::Store(error)));
-                    }
-                }
-                Err(Failed::Away) => {
-                    for submission in batch {
-                        let error = if unknown { Error::OutcomeUnknown } else { Error::NotDone };
-                        let _ = submission.reply.send(Err(error));
+                        submission.fail(Error::Store(error));
                     }
                 }
             }
         }
     }
 
-    /// Tries the batch until it is committed, refused, or nobody waits any more. Whoever has left before a try is not judged.
-    /// Sets `unknown` when a COMMIT may have arrived.
+    /// Tries the batch until it is committed, or the server refuses it for a reason that trying again does not cure, or nobody waits
+    /// any more. Whoever has left before a try is not judged; whoever cannot wait for the next is answered and taken out of the
+    /// batch. Sets `unknown` when a COMMIT may have arrived.
     async fn persist(
         &mut self,
         batch: &mut Vec<Submission>,
         unknown: &mut bool,
-    ) -> Result<Vec<Verdict>, Failed> {
+    ) -> Result<Vec<Verdict>, sqlx::Error> {
         let give_up = Instant::now() + PATIENCE;
         let mut pause = PAUSE_FIRST;
         loop {
-            batch.retain(|submission| !submission.reply.is_closed());
+            batch.retain(Submission::is_wanted);
             if batch.is_empty() {
                 return Ok(Vec::new());
             }
             let begun = Instant::now();
             let error = match self.bounded_attempt(batch).await {
                 Ok(verdicts) => {
-                    self.numbers.batch(batch.len(), begun.elapsed());
+                    self.numbers.batch(verdicts.len(), begun.elapsed());
                     self.set_reachable(true);
                     return Ok(verdicts);
                 }
@@ -217,15 +267,13 @@ impl Task {
             *unknown |= self.commit_sent;
             // Without a link nothing was asked yet: whatever kept us from connecting is no judgement of the batch.
             if self.link.is_none() || is_away(&error) {
-                tracing::warn!(error = %error, unknown = *unknown, writes = batch.len(), "the store went away in mid-batch");
+                tracing::warn!(error = %error, unknown = *unknown, units = batch.len(), "the store went away in mid-batch");
                 self.link = None;
                 self.set_reachable(false);
             } else if !self.recover(&error).await {
-                return Err(Failed::Refused(error));
+                return Err(error);
             }
-            if Instant::now() + pause > give_up {
-                return Err(Failed::Away);
-            }
+            dismiss(batch, Instant::now() + pause, give_up, *unknown);
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_LONGEST);
         }
@@ -306,5 +354,16 @@ impl Task {
     fn set_reachable(&self, reachable: bool) {
         self.reachable.store(reachable, Ordering::Relaxed);
         self.health.set_ready("store", reachable);
+    }
+}
+
+/// Answers those whose time is over before the next try could be. They learn whether anything may have been done, which a deadline
+/// that passes does not say.
+fn dismiss(batch: &mut Vec<Submission>, next: Instant, give_up: Instant, unknown: bool) {
+    let late = |submission: &mut Submission| {
+        submission.by.map_or(give_up, |by| by.min(give_up)) < next + PAUSE_FIRST
+    };
+    for submission in batch.extract_if(.., late) {
+        submission.fail(if unknown { Error::OutcomeUnknown } else { Error::NotDone });
     }
 }

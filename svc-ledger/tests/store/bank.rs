@@ -107,10 +107,15 @@ pub fn named(id: Uuid) -> Named {
 impl Bank {
     /// A ledger on `server` with the bank's own accounts in euro.
     pub async fn on(server: &Postgres) -> Self {
+        Self::with(&server.config()).await
+    }
+
+    /// The same, with a configuration of its own.
+    pub async fn with(config: &config::Store) -> Self {
         let (drain, health) = (Drain::default(), Health::default());
-        let store = Store::start(&server.config(), &drain, &health, &Metrics::default()).await.unwrap();
+        let store = Store::start(config, &drain, &health, &Metrics::default()).await.unwrap();
         svc_ledger::open_house_accounts(&store, &[eur()]).await.unwrap();
-        Self { store, drain, health, config: server.config() }
+        Self { store, drain, health, config: config.clone() }
     }
 
     /// Opens an account of a customer.
@@ -271,7 +276,7 @@ pub async fn check_invariants(bank: &Bank, root: &mut PgConnection) {
     let sides: Vec<Side> = sqlx::query_as(
         "SELECT dr, dr_version, dr_posted, dr_held, dr_expected, floor FROM ledger.journal WHERE dr IS NOT NULL \
          UNION ALL \
-         SELECT cr, cr_version, cr_posted, cr_held, cr_expected, NULL FROM ledger.journal WHERE kind NOT IN (4, 5) ORDER BY 1, 2",
+         SELECT cr, cr_version, cr_posted, cr_held, cr_expected, NULL FROM ledger.journal WHERE kind NOT IN (4, 5) AND cr IS NOT NULL ORDER BY 1, 2",
     )
     .fetch_all(&mut *root)
     .await

@@ -42,7 +42,7 @@ async fn clock_ms(connection: &mut PgConnection) -> i64 {
 }
 
 /// Takes the head as another replica would.
-async fn take_head(connection: &mut PgConnection) {
+pub async fn take_head(connection: &mut PgConnection) {
     connection.execute("BEGIN").await.unwrap();
     connection.execute("SELECT FROM ledger.head FOR UPDATE").await.unwrap();
 }
@@ -96,7 +96,7 @@ async fn the_past_is_read_after_the_batches_that_belong_to_it(server: &Postgres,
 }
 
 /// Lets the server refuse rows of the journal as `rule` says.
-async fn break_journal(root: &mut PgConnection, rule: &str) {
+pub async fn break_journal(root: &mut PgConnection, rule: &str) {
     let function = format!(
         "CREATE FUNCTION public.break_journal() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS \
          $$ BEGIN {rule} RETURN NEW; END $$"
@@ -110,7 +110,7 @@ async fn break_journal(root: &mut PgConnection, rule: &str) {
     .unwrap();
 }
 
-async fn mend_journal(root: &mut PgConnection) {
+pub async fn mend_journal(root: &mut PgConnection) {
     root.execute("DROP TRIGGER break_journal ON ledger.journal").await.unwrap();
     root.execute("DROP FUNCTION public.break_journal()").await.unwrap();
 }

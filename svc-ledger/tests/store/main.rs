@@ -11,10 +11,13 @@
 
 mod audit;
 mod bank;
+mod batches;
 mod contract;
 mod faults;
 mod head;
+mod import;
 mod partners;
 mod plans;
 mod postgres;
 mod promises;
+mod units;

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod audit;
+mod batches;
 mod border;
 mod cache;
 mod consents;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     let peaceful = [
         accounts::TESTS,
         audit::TESTS,
+        batches::TESTS,
         border::TESTS,
         cache::TESTS,
         consents::TESTS,

@@ -33,6 +33,22 @@ macro_rules! joins {
     };
 }
 
+/// The row `o` of the journal and the transfer it made or changed, for [`as_left`]; `$2` are the [`MAKING`] kinds.
+macro_rules! left {
+    () => {
+        concat!(
+            "o.kind AS row_kind, o.amount AS row_amount, o.remaining AS row_remaining, o.seq AS row_seq, \
+             (extract(epoch FROM o.booked_at) * 1000)::bigint AS row_booked_ms, ",
+            columns!(),
+            "FROM ledger.journal o \
+             JOIN ledger.journal j ON j.id = CASE WHEN o.kind = ANY ($2) THEN o.id ELSE o.ref END ",
+            joins!()
+        )
+    };
+}
+
+mod recorded;
+
 /// The kinds of row that make a transfer.
 const MAKING: [i16; 3] = [Kind::Transfer as i16, Kind::Hold as i16, Kind::Reverse as i16];
 
@@ -42,20 +58,12 @@ impl Store {
     /// # Errors
     /// When there is no such row; [`Error::OutcomeUnknown`] when it cannot be read, for the command is done already.
     pub async fn transfer_of_row(&self, row: Uuid) -> Result<Transfer, Error> {
-        let row = sqlx::query(concat!(
-            "SELECT o.kind AS row_kind, o.amount AS row_amount, o.remaining AS row_remaining, o.seq AS row_seq, \
-             (extract(epoch FROM o.booked_at) * 1000)::bigint AS row_booked_ms, ",
-            columns!(),
-            "FROM ledger.journal o \
-             JOIN ledger.journal j ON j.id = CASE WHEN o.kind = ANY ($2) THEN o.id ELSE o.ref END ",
-            joins!(),
-            "WHERE o.id = $1"
-        ))
-        .bind(row)
-        .bind(MAKING)
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(Error::answering)?;
+        let row = sqlx::query(concat!("SELECT ", left!(), "WHERE o.id = $1"))
+            .bind(row)
+            .bind(MAKING)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::answering)?;
         as_left(&row.ok_or(Error::Corrupt("outcome"))?).map_err(Error::answering)
     }
 
