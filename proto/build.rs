@@ -7,6 +7,7 @@ const FILES: &[&str] = &[
     "edge/v1/policy.proto",
     "edge/v1/rate_limit_service.proto",
     "edge/v1/revocation_service.proto",
+    "ledger/v1/journal_service.proto",
     "ledger/v1/ledger_service.proto",
     "accounts/v1/accounts_service.proto",
     "cache/v1/cache_service.proto",

@@ -45,6 +45,7 @@ impl Ledger {
             customer_ids: unopened.holders.iter().map(ToString::to_string).collect(),
             min_available_minor_units: account.overdraft_limit_minor_units.saturating_neg(),
             state_revision: i64::from(account.state_revision.get()),
+            ..CreateLedgerAccountRequest::default()
         };
         let mut client = LedgerServiceClient::new(self.edge.as_service(self.budget));
         match client.create_ledger_account(request).await {

@@ -9,7 +9,8 @@ CREATE TABLE ledger.head (
     one       boolean PRIMARY KEY DEFAULT true CHECK (one),
     seq       bigint NOT NULL,
     hash      bytea NOT NULL CHECK (octet_length(hash) = 32),
-    booked_at timestamptz NOT NULL
+    booked_at timestamptz NOT NULL,
+    closed_until date                               -- the last day of the last closed period
 ) WITH (fillfactor = 10);
 
 INSERT INTO ledger.head (seq, hash, booked_at) VALUES (0, decode(repeat('00', 32), 'hex'), 'epoch');
@@ -19,8 +20,9 @@ CREATE TABLE ledger.account (
     no             bigint PRIMARY KEY,              -- the sequence number of the row that opened it
     id             uuid NOT NULL UNIQUE,
     currency       smallint NOT NULL,
-    purpose        smallint NOT NULL,               -- 0 customer, 1 settlement, 2 fees, 3 suspense
-    gl_code        integer,
+    purpose        smallint NOT NULL,               -- 0 customer, 1 settlement, 2 fees, 3 suspense, 4 exchange
+    type           smallint NOT NULL,               -- 1 asset, 2 liability, 3 equity, 4 income, 5 expense
+    gl_code        integer NOT NULL,
     min_available  bigint,                          -- the floor; null: none
     max_balance    bigint,                          -- the ceiling; null: none
     state          smallint NOT NULL DEFAULT 0,     -- 0 open, 1 debit frozen, 2 frozen, 3 closed
@@ -73,11 +75,13 @@ CREATE TABLE ledger.journal (
     -- 1 open, 2 limits, 3 state, 4 party, 5 grant, 6 transfer, 7 hold, 8 increment, 9 post, 10 void, 11 expire, 12 reverse,
     -- 13 close period
     kind        smallint NOT NULL CHECK (kind BETWEEN 1 AND 13),
-    currency    smallint NOT NULL,
-    flags       smallint NOT NULL DEFAULT 0,        -- open: the account's purpose; grant: its scopes
+    currency    smallint,
+    -- open: the account's purpose and 16 times its type; state: it; grant: its scopes; hold: 1 if it pays somebody outside
+    flags       smallint NOT NULL DEFAULT 0,
     dr          bigint,
     cr          bigint,
     amount      bigint CHECK (amount > 0),
+    remaining   bigint CHECK (remaining >= 0),      -- hold and what changes it: what is held after the row
     dr_version  bigint,
     dr_posted   bigint,
     dr_held     bigint,
@@ -86,20 +90,25 @@ CREATE TABLE ledger.journal (
     cr_posted   bigint,
     cr_held     bigint,
     cr_expected bigint,
-    floor       bigint,                             -- the floor the debit was judged by; open: the account's
-    revision    bigint,                             -- open, state, grant: the revision of the intent
+    floor       bigint,                             -- the floor the debit was judged by; open, limits: the account's
+    ceiling     bigint,                             -- the ceiling the credit was judged by; open, limits: the account's
+    revision    bigint,                             -- open, state, limits, grant: the revision of the intent
     link        bigint,                             -- the first row of the chain it belongs to
     ref         uuid,                               -- the hold, the transfer reversed, the id of the account opened
-    value_date  date,
+    gl_code     integer,                            -- open: the account's
+    value_date  date,                               -- close period: its last day
     booked_at   timestamptz NOT NULL,
     actor       bytea NOT NULL,
     party       text COLLATE "C",                   -- party: the customer; grant: the partner
-    detail_hash bytea,
+    detail_hash bytea,                              -- close period: that of the trial balance
+    salt        bytea NOT NULL,
+    quote       text COLLATE "C",                   -- the conversion it is half of
+    rate        text COLLATE "C",
     consent     uuid,                               -- grant: its consent; else the one that was taken from or given back to
     used        bigint,                             -- what has been taken of the consent after this row
     per_transfer_max bigint,                        -- grant: its caps and its end
     total_max   bigint,
-    expires_at  timestamptz,
+    expires_at  timestamptz,                        -- hold: when it ends by itself
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 
@@ -147,17 +156,38 @@ CREATE TABLE ledger.hold (
     amount      bigint NOT NULL CHECK (amount > 0),
     remaining   bigint NOT NULL CHECK (remaining >= 0),
     captured    bigint NOT NULL CHECK (captured >= 0),
-    state       smallint NOT NULL,                  -- 0 pending, 1 posted, 2 voided
+    state       smallint NOT NULL,                  -- 0 pending, 1 posted, 2 voided, 3 expired
+    external    boolean NOT NULL,                   -- pays somebody outside the bank
+    exchange    boolean NOT NULL,                   -- half of a conversion
+    link        bigint,                             -- the first row of its chain
+    value_date  date NOT NULL,
     consent     uuid,                               -- the consent its amount was taken from, to be given back to
     expires_at  timestamptz,
-    resolved_by uuid
+    resolved_by uuid                                -- the row that changed it last
 ) WITH (fillfactor = 70);
 
 CREATE INDEX hold_by_expiry ON ledger.hold (expires_at) WHERE state = 0 AND expires_at IS NOT NULL;
+CREATE INDEX hold_by_link ON ledger.hold (link) WHERE link IS NOT NULL;
+
+-- What was reversed, and by what. The key is what keeps it from happening twice.
+CREATE TABLE ledger.reversal (
+    transfer    uuid PRIMARY KEY,
+    reversed_by uuid NOT NULL
+);
+
+-- Closed spans of value dates.
+CREATE TABLE ledger.period (
+    end_date      date PRIMARY KEY,
+    seq           bigint NOT NULL,
+    trial_balance bytea NOT NULL CHECK (octet_length(trial_balance) = 32),
+    booked_at     timestamptz NOT NULL
+);
 
 -- Texts of transfers. The journal keeps only their salted hash, so that they can be erased without breaking the chain.
 CREATE TABLE ledger.transfer_detail (
     transfer  uuid PRIMARY KEY,
     reference text NOT NULL,
+    iban      text,                                 -- who is paid outside the bank
+    name      text,
     salt      bytea NOT NULL
 );

@@ -12,7 +12,7 @@ BEGIN
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO %I', role);
     EXECUTE format(
         'GRANT INSERT ON ledger.account, ledger.party, ledger."grant", ledger.journal, ledger.batch, ledger.outcome, '
-        'ledger.hold, ledger.transfer_detail, ledger.audit_outbox TO %I', role);
+        'ledger.hold, ledger.reversal, ledger.period, ledger.transfer_detail, ledger.audit_outbox TO %I', role);
     -- What was shipped; nothing in it is ever changed.
     EXECUTE format('GRANT DELETE ON ledger.audit_outbox TO %I', role);
     EXECUTE format('GRANT UPDATE ON ledger.head, ledger.account, ledger."grant", ledger.hold TO %I', role);

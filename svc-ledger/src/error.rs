@@ -1,6 +1,8 @@
 //! What svc-ledger refuses, and how. Each error is one kind of the mesh, carries a reason that never changes, and says of a
 //! write whether it was `refused` (final), `not_done` (safe to retry) or is `unknown` (retry with the same request_id to learn).
 
+mod refusal;
+
 use std::time::Duration;
 
 use chassis::error::{Failure, Kind, Violation};
@@ -57,8 +59,23 @@ pub enum Error {
         /// The field that holds the revision.
         field: &'static str,
     },
+    /// The account is closed for ever.
+    #[error("the account is closed")]
+    AccountClosed,
+    /// The account holds money, or some is held or expected.
+    #[error("the account is not empty: it holds money, or some is held or expected")]
+    AccountNotEmpty,
+    /// The account is beyond the limit that was to be set.
+    #[error("the account is beyond this limit already")]
+    LimitBreached {
+        /// The field that holds the limit.
+        field: &'static str,
+    },
+    /// One before it was refused, and the caller wanted no more then.
+    #[error("not attempted, because an earlier one was refused")]
+    NotAttempted,
     /// Judged and refused.
-    #[error("{}", refusal_text(*refusal))]
+    #[error("{}", refusal::text(*refusal))]
     Refused {
         /// Why.
         refusal: Refusal,
@@ -143,8 +160,11 @@ impl Error {
             | Self::AccountExists { .. }
             | Self::GrantExists { .. }
             | Self::StaleRevision { .. }
+            | Self::AccountClosed
+            | Self::AccountNotEmpty
+            | Self::LimitBreached { .. }
             | Self::Refused { .. } => Some("refused"),
-            Self::QueueFull | Self::NotDone => Some("not_done"),
+            Self::QueueFull | Self::NotDone | Self::NotAttempted => Some("not_done"),
             Self::OutcomeUnknown => Some("unknown"),
             Self::Invalid(_)
             | Self::NotPermitted
@@ -179,90 +199,28 @@ pub fn is_away(error: &sqlx::Error) -> bool {
     )
 }
 
-fn refusal_text(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::NotPermitted => "the caller may not touch this account or transfer",
-        Refusal::NoDebitAccount => "there is no account to debit",
-        Refusal::NoCreditAccount => "there is no account to credit",
-        Refusal::NoTransfer => "there is no such transfer",
-        Refusal::DebitCurrency => "the debited account has another currency",
-        Refusal::CreditCurrency => "the credited account has another currency",
-        Refusal::DebitNotOpen => "the debited account lets no money leave",
-        Refusal::CreditNotOpen => "the credited account lets no money arrive",
-        Refusal::InsufficientFunds => "the available balance of the debited account does not suffice",
-        Refusal::BalanceOverflow => "a balance would leave its range",
-        Refusal::FourEyes => "the bank's own money must be held first and posted by another member of staff",
-        Refusal::NotPending => "the transfer is not pending",
-        Refusal::PerTransferCap => "the consent does not allow that much in one transfer",
-        Refusal::TotalCap => "the consent does not allow that much in all",
-    }
-}
-
 /// Why a verdict refuses, in the word its caller reads; `None` if it does not.
 #[must_use]
 pub fn verdict_reason(verdict: &Verdict) -> Option<&'static str> {
     match verdict {
-        Verdict::Opened(_) | Verdict::Granted(_) | Verdict::Booked(_) | Verdict::Recorded(_) => None,
+        Verdict::Opened(_)
+        | Verdict::Set(_)
+        | Verdict::Granted(_)
+        | Verdict::Booked(_)
+        | Verdict::Recorded(_)
+        | Verdict::WouldBecome(_)
+        | Verdict::Closed(_)
+        | Verdict::Expired
+        | Verdict::NotAttempted => None,
+        Verdict::AccountClosed => Some("ACCOUNT_CLOSED"),
+        Verdict::AccountNotEmpty => Some("ACCOUNT_NOT_EMPTY"),
+        Verdict::LimitBreached(_) => Some("LIMIT_BREACHED"),
         Verdict::Refused(refusal) => Some(refusal_reason(*refusal).1),
         Verdict::BodyChanged(_) => Some("REQUEST_ID_REUSED"),
         Verdict::AccountExists(_) => Some("ACCOUNT_EXISTS"),
         Verdict::NoAccount => Some("ACCOUNT_NOT_FOUND"),
         Verdict::GrantExists(_) => Some("GRANT_EXISTS"),
         Verdict::StaleRevision => Some("STALE_REVISION"),
-    }
-}
-
-/// The field of the request a refusal is about.
-const fn refusal_field(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::NotPermitted
-        | Refusal::NoDebitAccount
-        | Refusal::DebitCurrency
-        | Refusal::DebitNotOpen
-        | Refusal::InsufficientFunds
-        | Refusal::FourEyes => "debit_account_id",
-        Refusal::NoCreditAccount | Refusal::CreditCurrency | Refusal::CreditNotOpen => "credit_account_id",
-        Refusal::BalanceOverflow | Refusal::PerTransferCap | Refusal::TotalCap => "amount",
-        Refusal::NoTransfer | Refusal::NotPending => "transfer_id",
-    }
-}
-
-/// What is not there, if that is why.
-const fn missing(refusal: Refusal) -> Option<Resource> {
-    match refusal {
-        Refusal::NoDebitAccount | Refusal::NoCreditAccount => Some(Resource::Account),
-        Refusal::NoTransfer => Some(Resource::Transfer),
-        Refusal::NotPermitted
-        | Refusal::DebitCurrency
-        | Refusal::CreditCurrency
-        | Refusal::DebitNotOpen
-        | Refusal::CreditNotOpen
-        | Refusal::InsufficientFunds
-        | Refusal::BalanceOverflow
-        | Refusal::FourEyes
-        | Refusal::NotPending
-        | Refusal::PerTransferCap
-        | Refusal::TotalCap => None,
-    }
-}
-
-/// The cap of the consent that was exceeded, if that is why, by its field in the grant.
-const fn exceeded(refusal: Refusal) -> Option<&'static str> {
-    match refusal {
-        Refusal::PerTransferCap => Some("per_transfer_max_minor_units"),
-        Refusal::TotalCap => Some("total_max_minor_units"),
-        Refusal::NotPermitted
-        | Refusal::NoDebitAccount
-        | Refusal::NoCreditAccount
-        | Refusal::NoTransfer
-        | Refusal::DebitCurrency
-        | Refusal::CreditCurrency
-        | Refusal::DebitNotOpen
-        | Refusal::CreditNotOpen
-        | Refusal::InsufficientFunds
-        | Refusal::BalanceOverflow
-        | Refusal::FourEyes
-        | Refusal::NotPending => None,
     }
 }
 
@@ -278,6 +236,18 @@ const fn refusal_reason(refusal: Refusal) -> (Kind, &'static str) {
         Refusal::FourEyes => (Kind::Precondition, "FOUR_EYES_REQUIRED"),
         Refusal::NotPending => (Kind::Precondition, "TRANSFER_NOT_PENDING"),
         Refusal::PerTransferCap | Refusal::TotalCap => (Kind::Precondition, "CONSENT_CAP_EXCEEDED"),
+        Refusal::PeriodClosed => (Kind::Precondition, "PERIOD_CLOSED"),
+        Refusal::Expired => (Kind::Precondition, "TRANSFER_EXPIRED"),
+        Refusal::DebitVersion | Refusal::CreditVersion => (Kind::Conflict, "VERSION_MISMATCH"),
+        Refusal::DebitCondition | Refusal::CreditCondition => (Kind::Precondition, "CONDITION_NOT_MET"),
+        Refusal::Ceiling => (Kind::Precondition, "CEILING_EXCEEDED"),
+        Refusal::ExceedsHold => (Kind::Precondition, "AMOUNT_EXCEEDS_HOLD"),
+        Refusal::NotReversible => (Kind::Precondition, "TRANSFER_NOT_REVERSIBLE"),
+        Refusal::AlreadyReversed => (Kind::Precondition, "TRANSFER_REVERSED"),
+        Refusal::ExceedsTransfer => (Kind::Precondition, "AMOUNT_EXCEEDS_TRANSFER"),
+        Refusal::ChainFailed => (Kind::Precondition, "CHAIN_FAILED"),
+        Refusal::ExchangeMismatch => (Kind::Precondition, "EXCHANGE_MISMATCH"),
+        Refusal::PeriodNotOver => (Kind::Precondition, "PERIOD_NOT_OVER"),
     }
 }
 
@@ -292,7 +262,11 @@ impl Failure for Error {
             Self::NotPermitted => Kind::Forbidden,
             Self::NotFound { .. } => Kind::NotFound,
             Self::BodyChanged { .. } | Self::AccountExists { .. } | Self::GrantExists { .. } => Kind::Exists,
-            Self::StaleRevision { .. } => Kind::Precondition,
+            Self::StaleRevision { .. }
+            | Self::AccountClosed
+            | Self::AccountNotEmpty
+            | Self::LimitBreached { .. }
+            | Self::NotAttempted => Kind::Precondition,
             Self::Refused { refusal, .. } => refusal_reason(*refusal).0,
             Self::QueueFull => Kind::Exhausted,
             Self::NotDone | Self::OutcomeUnknown | Self::Unreadable(_) | Self::NotReached { .. } => {
@@ -312,6 +286,10 @@ impl Failure for Error {
             Self::AccountExists { .. } => "ACCOUNT_EXISTS",
             Self::GrantExists { .. } => "GRANT_EXISTS",
             Self::StaleRevision { .. } => "STALE_REVISION",
+            Self::AccountClosed => "ACCOUNT_CLOSED",
+            Self::AccountNotEmpty => "ACCOUNT_NOT_EMPTY",
+            Self::LimitBreached { .. } => "LIMIT_BREACHED",
+            Self::NotAttempted => "NOT_ATTEMPTED",
             Self::Refused { refusal, .. } => refusal_reason(*refusal).1,
             Self::QueueFull => "QUEUE_FULL",
             Self::NotDone => "STORE_UNAVAILABLE",
@@ -332,8 +310,8 @@ impl Failure for Error {
                 metadata.push(("fields", fields.join(",")));
             }
             Self::Refused { refusal, .. } => {
-                metadata.push(("field", refusal_field(*refusal).to_owned()));
-                metadata.extend(exceeded(*refusal).map(|cap| ("cap", cap.to_owned())));
+                metadata.push(("field", refusal::field(*refusal).to_owned()));
+                metadata.extend(refusal::exceeded(*refusal).map(|cap| ("cap", cap.to_owned())));
             }
             Self::NotReached { min_seq, seq } => {
                 metadata.extend([("min_seq", min_seq.to_string()), ("seq", seq.to_string())]);
@@ -342,6 +320,10 @@ impl Failure for Error {
             | Self::NotPermitted
             | Self::NotFound { .. }
             | Self::StaleRevision { .. }
+            | Self::AccountClosed
+            | Self::AccountNotEmpty
+            | Self::LimitBreached { .. }
+            | Self::NotAttempted
             | Self::QueueFull
             | Self::NotDone
             | Self::OutcomeUnknown
@@ -356,9 +338,13 @@ impl Failure for Error {
         match self {
             Self::Invalid(violations) => violations.clone(),
             Self::Refused { refusal, .. } if self.kind() == Kind::Precondition => {
-                vec![Violation::new(refusal_field(*refusal), self.to_string())]
+                vec![Violation::new(refusal::field(*refusal), self.to_string())]
             }
-            Self::StaleRevision { field } => vec![Violation::new(*field, self.to_string())],
+            Self::StaleRevision { field } | Self::LimitBreached { field } => {
+                vec![Violation::new(*field, self.to_string())]
+            }
+            Self::AccountClosed | Self::AccountNotEmpty => vec![Violation::new("state", self.to_string())],
+            Self::NotAttempted => vec![Violation::new("failure_mode", self.to_string())],
             Self::QueueFull => vec![Violation::new("writes waiting", self.to_string())],
             Self::Refused { .. }
             | Self::NotPermitted
@@ -386,11 +372,15 @@ impl Failure for Error {
             }
             Self::GrantExists { consent_id, .. } => Some(("ledger.v1.Grant", consent_id.clone())),
             Self::Refused { refusal, name } => {
-                missing(*refusal).map(|resource| (resource.type_name(), name.clone()))
+                refusal::missing(*refusal).map(|resource| (resource.type_name(), name.clone()))
             }
             Self::Invalid(_)
             | Self::NotPermitted
             | Self::StaleRevision { .. }
+            | Self::AccountClosed
+            | Self::AccountNotEmpty
+            | Self::LimitBreached { .. }
+            | Self::NotAttempted
             | Self::QueueFull
             | Self::NotDone
             | Self::OutcomeUnknown

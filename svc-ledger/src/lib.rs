@@ -16,10 +16,11 @@ pub mod store;
 
 use anyhow::Context as _;
 use chassis::run::Start;
+use proto::ledger::v1::journal_service_server::JournalServiceServer;
 use proto::ledger::v1::ledger_service_server::LedgerServiceServer;
 
 use crate::domain::account::{Purpose, house_account};
-use crate::domain::command::{Action, Actor, Command, Open};
+use crate::domain::command::{Action, Actor, Command, Open, Seed};
 use crate::domain::currency::Currency;
 use crate::domain::request::Scope;
 use crate::domain::verdict::Verdict;
@@ -47,6 +48,7 @@ impl chassis::run::Service for Ledger {
 
     fn routes(&self) -> tonic::service::Routes {
         tonic::service::Routes::new(LedgerServiceServer::new(self.rpc.clone()))
+            .add_service(JournalServiceServer::new(self.rpc.clone()))
     }
 }
 
@@ -61,13 +63,13 @@ pub async fn open_house_accounts(store: &Store, offered: &[Currency]) -> anyhow:
                 id: house_account(purpose, currency),
                 currency,
                 purpose,
+                chart: purpose.chart(),
                 floor: None,
+                ceiling: None,
                 customers: Vec::new(),
                 state_revision: 0,
             };
-            let actor =
-                Actor { scope: Scope::of("service:svc-ledger"), staff: false, customer: None, partner: None };
-            let command = Command { actor, nonce: rand::random(), witness: None, action: Action::Open(open) };
+            let command = own_command(Action::Open(open));
             let verdict = store.submit(command).await.context("cannot open the bank's own accounts")?;
             anyhow::ensure!(
                 matches!(verdict, Verdict::Opened(_)),
@@ -76,4 +78,22 @@ pub async fn open_house_accounts(store: &Store, offered: &[Currency]) -> anyhow:
         }
     }
     Ok(())
+}
+
+/// A command that the ledger gives itself.
+fn own_command(action: Action) -> Command {
+    Command {
+        actor: Actor {
+            scope: Scope::of("service:svc-ledger"),
+            staff: false,
+            customer: None,
+            partner: None,
+            rail: false,
+        },
+        seed: Seed { nonce: rand::random(), salt: rand::random() },
+        witness: None,
+        linked: false,
+        validate_only: false,
+        action,
+    }
 }

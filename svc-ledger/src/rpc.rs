@@ -3,6 +3,7 @@
 
 pub mod audit;
 mod convert;
+mod journal;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use proto::ledger::v1 as pb;
 use proto::ledger::v1::ledger_service_server::LedgerService;
 use tonic::{Request, Response, Status};
 
-use crate::domain::command::{Action, Actor, Command, Resolution};
+use crate::domain::command::{Action, Actor, Command, Resolution, Seed};
 use crate::domain::currency::Currency;
 use crate::domain::request::Scope;
 use crate::domain::verdict::{self, Refusal, Verdict};
@@ -55,7 +56,15 @@ impl Rpc {
             Verdict::BodyChanged(fields) => {
                 return Err(Error::BodyChanged { request_id: named.request_id.clone(), fields }.into());
             }
+            Verdict::NotAttempted => return Err(Error::NotAttempted.into()),
             Verdict::Opened(_)
+            | Verdict::Set(_)
+            | Verdict::WouldBecome(_)
+            | Verdict::Closed(_)
+            | Verdict::Expired
+            | Verdict::AccountClosed
+            | Verdict::AccountNotEmpty
+            | Verdict::LimitBreached(_)
             | Verdict::Granted(_)
             | Verdict::NoAccount
             | Verdict::GrantExists(_)
@@ -77,8 +86,9 @@ impl Rpc {
         let actor = actor(call);
         let (action, named) = convert::resolve(actor.scope, transfer_id, request_id, resolution)?;
         let method = match resolution {
-            Resolution::Post => "PostTransfer",
-            Resolution::Void => "VoidTransfer",
+            Resolution::Post { .. } | Resolution::PostChain => "PostTransfer",
+            Resolution::Void | Resolution::VoidChain => "VoidTransfer",
+            Resolution::Increment(_) => "IncrementTransfer",
         };
         self.book(command(call, method, actor, action), &named).await
     }
@@ -106,8 +116,19 @@ impl Rpc {
 /// A refusal as the caller reads it: what it is about is named as the caller named it.
 fn refused(refusal: Refusal, named: &convert::Names) -> Error {
     let name = match refusal {
-        Refusal::NoCreditAccount | Refusal::CreditCurrency | Refusal::CreditNotOpen => &named.credit,
-        Refusal::NoTransfer | Refusal::NotPending => &named.transfer,
+        Refusal::NoCreditAccount
+        | Refusal::CreditCurrency
+        | Refusal::CreditNotOpen
+        | Refusal::CreditVersion
+        | Refusal::CreditCondition
+        | Refusal::Ceiling => &named.credit,
+        Refusal::NoTransfer
+        | Refusal::NotPending
+        | Refusal::Expired
+        | Refusal::ExceedsHold
+        | Refusal::NotReversible
+        | Refusal::AlreadyReversed
+        | Refusal::ExceedsTransfer => &named.transfer,
         Refusal::NotPermitted
         | Refusal::NoDebitAccount
         | Refusal::DebitCurrency
@@ -116,7 +137,13 @@ fn refused(refusal: Refusal, named: &convert::Names) -> Error {
         | Refusal::BalanceOverflow
         | Refusal::FourEyes
         | Refusal::PerTransferCap
-        | Refusal::TotalCap => &named.debit,
+        | Refusal::TotalCap
+        | Refusal::PeriodClosed
+        | Refusal::PeriodNotOver
+        | Refusal::DebitVersion
+        | Refusal::DebitCondition
+        | Refusal::ChainFailed
+        | Refusal::ExchangeMismatch => &named.debit,
     };
     Error::Refused { refusal, name: name.clone() }
 }
@@ -124,7 +151,8 @@ fn refused(refusal: Refusal, named: &convert::Names) -> Error {
 /// The command of a call to `method`.
 fn command(call: &Call, method: &str, actor: Actor, action: Action) -> Command {
     let witness = Some(convert::audit::witness(call, method));
-    Command { actor, nonce: rand::random(), witness, action }
+    let seed = Seed { nonce: rand::random(), salt: rand::random() };
+    Command { actor, seed, witness, linked: false, validate_only: false, action }
 }
 
 /// Refuses all but svc-accounts, for itself or for somebody. The edge lets nobody else call such a method on the mesh listener;
@@ -141,7 +169,7 @@ fn actor(call: &Call) -> Actor {
         Principal::Service | Principal::Anonymous => (false, None),
     };
     let customer = call.caller.customer_id().map(str::to_owned);
-    Actor { scope: Scope::of(&call.caller.idempotency_scope()), staff, customer, partner }
+    Actor { scope: Scope::of(&call.caller.idempotency_scope()), staff, customer, partner, rail: false }
 }
 
 /// Who reads.
@@ -177,6 +205,14 @@ impl LedgerService for Rpc {
             }
             Verdict::StaleRevision => Err(Error::StaleRevision { field: "state_revision" }.into()),
             Verdict::Granted(_)
+            | Verdict::Set(_)
+            | Verdict::WouldBecome(_)
+            | Verdict::Closed(_)
+            | Verdict::Expired
+            | Verdict::NotAttempted
+            | Verdict::AccountClosed
+            | Verdict::AccountNotEmpty
+            | Verdict::LimitBreached(_)
             | Verdict::NoAccount
             | Verdict::GrantExists(_)
             | Verdict::Booked(_)
@@ -202,6 +238,14 @@ impl LedgerService for Rpc {
             }
             Verdict::StaleRevision => Err(Error::StaleRevision { field: "grant.revision" }.into()),
             Verdict::Opened(_)
+            | Verdict::Set(_)
+            | Verdict::WouldBecome(_)
+            | Verdict::Closed(_)
+            | Verdict::Expired
+            | Verdict::NotAttempted
+            | Verdict::AccountClosed
+            | Verdict::AccountNotEmpty
+            | Verdict::LimitBreached(_)
             | Verdict::AccountExists(_)
             | Verdict::Booked(_)
             | Verdict::Recorded(_)
@@ -226,7 +270,7 @@ impl LedgerService for Rpc {
     ) -> Result<Response<pb::Transfer>, Status> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
-        self.resolve(&call, &request.transfer_id, request.request_id, Resolution::Post).await
+        self.resolve(&call, &request.transfer_id, request.request_id, Resolution::POST_ALL).await
     }
 
     async fn void_transfer(
@@ -236,6 +280,59 @@ impl LedgerService for Rpc {
         let call = Call::of(&request)?;
         let request = request.into_inner();
         self.resolve(&call, &request.transfer_id, request.request_id, Resolution::Void).await
+    }
+
+    async fn increment_transfer(
+        &self,
+        _request: Request<pb::IncrementTransferRequest>,
+    ) -> Result<Response<pb::Transfer>, Status> {
+        Err(Error::NotDone.into())
+    }
+
+    async fn reverse_transfer(
+        &self,
+        _request: Request<pb::ReverseTransferRequest>,
+    ) -> Result<Response<pb::Transfer>, Status> {
+        Err(Error::NotDone.into())
+    }
+
+    async fn batch_create_transfers(
+        &self,
+        _request: Request<pb::BatchCreateTransfersRequest>,
+    ) -> Result<Response<pb::BatchCreateTransfersResponse>, Status> {
+        Err(Error::NotDone.into())
+    }
+
+    type ImportTransfersStream = journal::Stream<pb::ImportTransfersResponse>;
+
+    async fn import_transfers(
+        &self,
+        _request: Request<tonic::Streaming<pb::ImportTransfersRequest>>,
+    ) -> Result<Response<Self::ImportTransfersStream>, Status> {
+        Err(Error::NotDone.into())
+    }
+
+    async fn set_ledger_account_state(
+        &self,
+        _request: Request<pb::SetLedgerAccountStateRequest>,
+    ) -> Result<Response<pb::LedgerAccount>, Status> {
+        Err(Error::NotDone.into())
+    }
+
+    async fn set_ledger_account_limits(
+        &self,
+        _request: Request<pb::SetLedgerAccountLimitsRequest>,
+    ) -> Result<Response<pb::LedgerAccount>, Status> {
+        Err(Error::NotDone.into())
+    }
+
+    type WatchEntriesStream = journal::Stream<pb::WatchEntriesResponse>;
+
+    async fn watch_entries(
+        &self,
+        _request: Request<pb::WatchEntriesRequest>,
+    ) -> Result<Response<Self::WatchEntriesStream>, Status> {
+        Err(Error::NotDone.into())
     }
 
     async fn get_transfer(

@@ -23,7 +23,7 @@ use chassis::outbox::Bell;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 
 use crate::config;
-use crate::domain::command::Command;
+use crate::domain::command::{Command, Unit};
 use crate::domain::verdict::Verdict;
 use crate::error::Error;
 
@@ -74,6 +74,15 @@ impl Store {
     /// # Errors
     /// [`Error::QueueFull`] and [`Error::NotDone`] when nothing was done, [`Error::OutcomeUnknown`] when that cannot be said.
     pub async fn submit(&self, command: Command) -> Result<Verdict, Error> {
-        self.writer.submit(command).await
+        let mut verdicts = self.writer.submit(command.into()).await?;
+        verdicts.pop().ok_or(Error::Corrupt("verdict"))
+    }
+
+    /// Has several commands of one caller judged together and, where they are not refused, committed: one verdict each, in order.
+    ///
+    /// # Errors
+    /// As [`Store::submit`], of all of them.
+    pub async fn submit_unit(&self, unit: Unit) -> Result<Vec<Verdict>, Error> {
+        self.writer.submit(unit).await
     }
 }

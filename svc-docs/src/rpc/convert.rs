@@ -257,7 +257,7 @@ pub(super) fn statement(document: &Document) -> Result<pb::Statement, Error> {
 /// Asks the ledger for a balance, everything booked at `as_of` included.
 pub(super) fn balance_request(account_id: &AccountId, as_of: DateTime<Utc>) -> ledger::GetBalanceRequest {
     let as_of = Some(timestamp(as_of));
-    ledger::GetBalanceRequest { account_id: account_id.as_str().to_owned(), as_of, min_seq: 0 }
+    ledger::GetBalanceRequest { account_id: account_id.as_str().to_owned(), as_of, ..Default::default() }
 }
 
 /// Asks the ledger for a page of the period.
@@ -268,6 +268,7 @@ pub(super) fn entries_request(asked: &GenerateStatement, page_token: String) -> 
         end_time: Some(timestamp(asked.period.end())),
         page_size: PAGE_ENTRIES,
         page_token,
+        ..Default::default()
     }
 }
 

@@ -46,6 +46,7 @@ impl Ledger {
                 counterparty_account_id: String::new(),
                 reference: "=rent".into(),
                 book_time: Some(prost_types::Timestamp { seconds: start + n, nanos: 1_000 }),
+                ..Entry::default()
             }
         };
         let entries = Arc::new((0..count).map(entry).collect::<Vec<_>>());

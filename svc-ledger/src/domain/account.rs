@@ -22,16 +22,18 @@ pub enum Purpose {
     Fees = 2,
     /// The bank's: money whose owner is not settled yet.
     Suspense = 3,
+    /// The bank's: its position in a currency, where conversions end and begin.
+    Exchange = 4,
 }
 
 impl Purpose {
     /// Those of the bank's own accounts.
-    pub const HOUSE: [Self; 3] = [Self::Settlement, Self::Fees, Self::Suspense];
+    pub const HOUSE: [Self; 4] = [Self::Settlement, Self::Fees, Self::Suspense, Self::Exchange];
 
     /// From its stored number.
     #[must_use]
     pub fn from_number(number: i16) -> Option<Self> {
-        [Self::Customer, Self::Settlement, Self::Fees, Self::Suspense]
+        [Self::Customer, Self::Settlement, Self::Fees, Self::Suspense, Self::Exchange]
             .into_iter()
             .find(|it| *it as i16 == number)
     }
@@ -48,8 +50,57 @@ impl Purpose {
             Self::Settlement => Some("settlement"),
             Self::Fees => Some("fees"),
             Self::Suspense => Some("suspense"),
+            Self::Exchange => Some("exchange"),
         }
     }
+
+    /// Where such an account stands in the chart of accounts, unless it is opened elsewhere: its type and code.
+    #[must_use]
+    pub const fn chart(self) -> Chart {
+        let (kind, gl_code) = match self {
+            Self::Customer => (AccountType::Liability, 2_100),
+            Self::Settlement => (AccountType::Asset, 1_100),
+            Self::Fees => (AccountType::Income, 4_100),
+            Self::Suspense => (AccountType::Liability, 2_900),
+            Self::Exchange => (AccountType::Asset, 1_900),
+        };
+        Chart { kind, gl_code }
+    }
+}
+
+/// What an account is in the chart of accounts. The numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(i16)]
+pub enum AccountType {
+    /// What the bank owns.
+    Asset = 1,
+    /// What the bank owes.
+    Liability = 2,
+    /// What belongs to the bank's owners.
+    Equity = 3,
+    /// What the bank earns.
+    Income = 4,
+    /// What the bank spends.
+    Expense = 5,
+}
+
+impl AccountType {
+    /// From its stored number.
+    #[must_use]
+    pub fn from_number(number: i16) -> Option<Self> {
+        [Self::Asset, Self::Liability, Self::Equity, Self::Income, Self::Expense]
+            .into_iter()
+            .find(|it| *it as i16 == number)
+    }
+}
+
+/// A place in the chart of accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chart {
+    /// What its accounts are.
+    pub kind: AccountType,
+    /// Its number, 1 to 999,999.
+    pub gl_code: i32,
 }
 
 /// The id of one of the bank's own accounts from its name; `None` if it is no such name.
@@ -221,8 +272,12 @@ pub struct Account {
     pub currency: Currency,
     /// Never changes.
     pub purpose: Purpose,
-    /// What the available balance may not fall below through a debit; `None` for the bank's own.
+    /// Never changes.
+    pub chart: Chart,
+    /// What the available balance may not fall below; `None` for the bank's own.
     pub floor: Option<i64>,
+    /// What posted and expected together may not exceed; `None` for no bound.
+    pub ceiling: Option<i64>,
     /// Whether it takes part.
     pub state: State,
     /// The revision of the newest intent of svc-accounts seen.

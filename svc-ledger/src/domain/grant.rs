@@ -101,13 +101,19 @@ impl Grant {
     /// Which cap a debit of `amount` would exceed, if one; the cap of the single transfer first.
     #[must_use]
     pub fn exceeded(&self, amount: Amount) -> Option<Refusal> {
+        self.exceeded_by_more(0, amount)
+    }
+
+    /// The same of `more` on top of a transfer of `so_far`, which has been taken already.
+    #[must_use]
+    pub fn exceeded_by_more(&self, so_far: i64, more: Amount) -> Option<Refusal> {
         let above =
             |cap: Option<Amount>, sum: i128| cap.is_some_and(|cap| sum > i128::from(cap.minor_units()));
-        let amount = i128::from(amount.minor_units());
-        if above(self.terms.per_transfer_max, amount) {
+        let more = i128::from(more.minor_units());
+        if above(self.terms.per_transfer_max, i128::from(so_far) + more) {
             return Some(Refusal::PerTransferCap);
         }
-        above(self.terms.total_max, i128::from(self.used) + amount).then_some(Refusal::TotalCap)
+        above(self.terms.total_max, i128::from(self.used) + more).then_some(Refusal::TotalCap)
     }
 }
 

@@ -2,18 +2,24 @@
 //! a UUIDv7 whose time is the booking time and whose next bits are the sequence number, so ids sort as the journal does and a
 //! range of booking times is a range of ids. The canonical bytes of a row are what the hash chain commits to.
 
+use chrono::{Datelike as _, NaiveDate};
 use uuid::Uuid;
 
 use super::account::Amount;
 use super::currency::Currency;
+use super::exchange::Exchange;
 use super::request::Scope;
 
-/// What happened. The numbers are stored; they follow the migrations' list, of which the service writes these.
+/// What happened. The numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i16)]
 pub enum Kind {
     /// An account was opened: credit side, version 1; `ref` is its id.
     Open = 1,
+    /// An account's floor or ceiling was changed: the account on the credit side.
+    Limits = 2,
+    /// An account's state was changed: the account on the credit side.
+    State = 3,
     /// A customer became a party to an account.
     Party = 4,
     /// A grant was set: the account on the credit side, as it stood before and stands after.
@@ -22,20 +28,42 @@ pub enum Kind {
     Transfer = 6,
     /// Money was held.
     Hold = 7,
-    /// A hold was posted; `ref` is the hold.
+    /// More was held; `ref` is the hold.
+    Increment = 8,
+    /// Held money moved; `ref` is the hold.
     Post = 9,
     /// A hold was given up; `ref` is the hold.
     Void = 10,
+    /// A hold's time was over; `ref` is the hold.
+    Expire = 11,
+    /// A transfer was given back; `ref` is that transfer.
+    Reverse = 12,
+    /// A period was closed; `value_date` is its last day, `detail_hash` the hash of the trial balance.
+    ClosePeriod = 13,
 }
 
 impl Kind {
     /// From its stored number.
     #[must_use]
     pub fn from_number(number: i16) -> Option<Self> {
-        [Self::Open, Self::Party, Self::Grant, Self::Transfer, Self::Hold, Self::Post, Self::Void]
-            .into_iter()
-            .find(|it| *it as i16 == number)
+        Self::ALL.into_iter().find(|it| *it as i16 == number)
     }
+
+    const ALL: [Self; 13] = [
+        Self::Open,
+        Self::Limits,
+        Self::State,
+        Self::Party,
+        Self::Grant,
+        Self::Transfer,
+        Self::Hold,
+        Self::Increment,
+        Self::Post,
+        Self::Void,
+        Self::Expire,
+        Self::Reverse,
+        Self::ClosePeriod,
+    ];
 }
 
 /// One account's side of a row, after it.
@@ -73,6 +101,9 @@ pub struct Bounds {
     pub expires_at: i64,
 }
 
+/// Of [`Row::flags`] of a hold: it pays somebody outside this bank.
+pub const EXTERNAL: i16 = 1;
+
 /// A row of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -82,32 +113,49 @@ pub struct Row {
     pub seq: i64,
     /// What happened.
     pub kind: Kind,
-    /// The currency of the accounts concerned.
-    pub currency: Currency,
-    /// In minor units; absent where no money is concerned.
+    /// The currency of the accounts concerned; absent where none is.
+    pub currency: Option<Currency>,
+    /// In minor units: what moved, or was held, released or expected; absent where no money is concerned.
     pub amount: Option<i64>,
+    /// Hold, increment, post, void, expire: what is held after the row. What a post released is the rest.
+    pub remaining: Option<i64>,
     /// The account debited.
     pub debit: Option<Side>,
     /// The account credited, or the one account concerned.
     pub credit: Option<Side>,
-    /// The floor the debit was judged by, or the floor an account was opened with.
+    /// The floor the debit was judged by; open, limits: the account's.
     pub floor: Option<i64>,
-    /// What the row refers to: the hold posted or voided, the id of the account opened.
+    /// The ceiling the credit was judged by; open, limits: the account's.
+    pub ceiling: Option<i64>,
+    /// The sequence number of the first row of the chain it belongs to.
+    pub link: Option<i64>,
+    /// What the row refers to: the hold, the transfer reversed, the id of the account opened.
     pub reference: Option<Uuid>,
-    /// Open: the account's purpose. Grant: its scopes.
+    /// Open: the account's purpose, and 16 times its type. State: it. Grant: its scopes. Hold: [`EXTERNAL`].
     pub flags: i16,
-    /// Open, grant: the revision of the intent.
+    /// Open: the account's place in the chart of accounts.
+    pub gl_code: Option<i32>,
+    /// Open, state, limits, grant: the revision of the intent.
     pub revision: Option<i64>,
     /// Party: the customer, an opaque id. Grant: the partner, another.
     pub party: Option<String>,
-    /// Grant: it. Transfer, hold: whose allowance the amount was taken from. Void: whose it was given back to.
+    /// Grant: it. Transfer, hold, increment: whose allowance the amount was taken from. Post, void, expire: whose it was given
+    /// back to.
     pub consent: Option<Taken>,
     /// Grant: its bounds.
     pub bounds: Option<Bounds>,
+    /// Hold: when it ends by itself, in milliseconds of the Unix time.
+    pub expires_at: Option<i64>,
+    /// The day the money counts for. Close period: the last day closed.
+    pub value_date: Option<NaiveDate>,
+    /// The conversion it is half of.
+    pub exchange: Option<Exchange>,
     /// Who asked for it.
     pub actor: Scope,
-    /// SHA-256 over the salt and the text both parties read, which live outside the journal.
+    /// SHA-256 over a salt and the texts, which live outside the journal. Close period: of the trial balance.
     pub detail_hash: Option<[u8; 32]>,
+    /// Random: salts the hashes of the two sides, so that who is shown one cannot guess the other.
+    pub salt: [u8; 16],
     /// Milliseconds of the Unix time; never decreases with `seq`.
     pub booked_at: i64,
 }
@@ -141,13 +189,14 @@ impl Row {
     /// present one behind a one byte, texts behind their length.
     #[must_use]
     pub fn canonical(&self) -> Vec<u8> {
-        let mut out = Canonical(Vec::with_capacity(256));
+        let mut out = Canonical(Vec::with_capacity(384));
         out.0.push(CANONICAL_VERSION);
         out.0.extend_from_slice(self.id.as_bytes());
         out.int(self.seq);
         out.0.extend_from_slice(&(self.kind as i16).to_be_bytes());
-        out.0.extend_from_slice(&self.currency.numeric().to_be_bytes());
+        out.option(self.currency, |out, currency| out.0.extend_from_slice(&currency.numeric().to_be_bytes()));
         out.option(self.amount, |out, amount| out.int(amount));
+        out.option(self.remaining, |out, remaining| out.int(remaining));
         for side in [self.debit, self.credit] {
             out.option(side, |out, side| {
                 for figure in [side.account, side.version, side.posted, side.held, side.expected] {
@@ -155,14 +204,14 @@ impl Row {
                 }
             });
         }
-        out.option(self.floor, |out, floor| out.int(floor));
+        for limit in [self.floor, self.ceiling, self.link] {
+            out.option(limit, |out, limit| out.int(limit));
+        }
         out.option(self.reference, |out, id| out.0.extend_from_slice(id.as_bytes()));
         out.0.extend_from_slice(&self.flags.to_be_bytes());
+        out.option(self.gl_code, |out, code| out.int(i64::from(code)));
         out.option(self.revision, |out, revision| out.int(revision));
-        out.option(self.party.as_deref(), |out, party| {
-            out.0.extend_from_slice(&u32::try_from(party.len()).unwrap_or(u32::MAX).to_be_bytes());
-            out.0.extend_from_slice(party.as_bytes());
-        });
+        out.option(self.party.as_deref(), Canonical::text);
         out.option(self.consent, |out, taken| {
             out.0.extend_from_slice(taken.consent.as_bytes());
             out.int(taken.used);
@@ -173,8 +222,15 @@ impl Row {
             }
             out.int(bounds.expires_at);
         });
+        out.option(self.expires_at, |out, at| out.int(at));
+        out.option(self.value_date, |out, day| out.int(i64::from(day.num_days_from_ce())));
+        out.option(self.exchange.as_ref(), |out, exchange| {
+            out.text(&exchange.quote);
+            out.text(&exchange.rate);
+        });
         out.0.extend_from_slice(self.actor.as_bytes());
         out.option(self.detail_hash, |out, hash| out.0.extend_from_slice(&hash));
+        out.0.extend_from_slice(&self.salt);
         out.int(self.booked_at);
         out.0
     }
@@ -185,6 +241,11 @@ struct Canonical(Vec<u8>);
 impl Canonical {
     fn int(&mut self, value: i64) {
         self.0.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.0.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+        self.0.extend_from_slice(text.as_bytes());
     }
 
     fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {

@@ -1,24 +1,33 @@
-//! Judges a batch: commands in order, each alone, later ones seeing what earlier ones did. The result holds one verdict a
-//! command and everything the store must write for it, or nothing of it. Checks run in the order the contract promises.
+//! Judges a batch: units of commands in order, each command alone or with its chain, later ones seeing what earlier ones did. The
+//! result holds one verdict a command and everything the store must write for it, or nothing of it. Checks run in the order that
+//! `docs/ledger.md` promises.
 
+mod accounts;
+mod chain;
+mod exchange;
 mod grants;
+mod period;
 mod record;
-mod rules;
-#[cfg(test)]
-mod tests;
+mod resolve;
+mod reverse;
+pub mod rules;
+mod transfer;
+mod undo;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::account::{Account, Amount, State, Totals};
+use self::undo::Undo;
+use super::account::{Account, Amount, Totals};
 use super::audit::Event;
 use super::chain::Batch;
-use super::command::{Action, Actor, Command, Detail, Open, Request, Resolution, Resolve, Transfer};
+use super::command::{Action, Actor, Command, Detail, FailureMode, Request, Unit};
 use super::grant::Grant;
 use super::journal::{Kind, Row, Side, row_id};
+use super::period::Period;
 use super::request::{BodyHash, Key};
-use super::verdict::{self, Outcome, Party, Refusal, TransferState, Verdict};
+use super::verdict::{Outcome, Party, Refusal, Verdict};
 use super::view::{Hold, View};
 
 /// What a batch comes to.
@@ -34,14 +43,20 @@ pub struct Judged {
     pub opened: Vec<Account>,
     /// Accounts that were there before: the version the store must still have, and how they stand after the batch.
     pub changed: Vec<(i64, Account)>,
+    /// Those of the changed accounts whose limits or state have changed too.
+    pub settings: Vec<Account>,
     /// New parties: account number and customer.
     pub parties: Vec<(i64, String)>,
     /// Grants that the batch set, or that transfers of it took from, as they stand after it.
     pub grants: Vec<Grant>,
     /// New holds, as they stand after the batch.
     pub holds: Vec<(Uuid, Hold)>,
-    /// Holds that were pending before and are not any more.
+    /// Holds that were pending before, and have changed.
     pub resolved: Vec<(Uuid, Hold)>,
+    /// Transfers that were reversed, and by what.
+    pub reversals: Vec<(Uuid, Uuid)>,
+    /// Periods that were closed.
+    pub periods: Vec<Period>,
     /// What keys stand for from this batch on.
     pub outcomes: Vec<(Key, BodyHash, Outcome)>,
     /// Texts of transfers.
@@ -58,16 +73,13 @@ impl Judged {
     }
 }
 
-/// Judges `commands` against `view`.
+/// Judges `units` against `view`.
 #[must_use]
-pub fn judge<'a>(view: View, commands: impl IntoIterator<Item = &'a Command>) -> Judged {
+pub fn judge<'a>(view: View, units: impl IntoIterator<Item = &'a Unit>) -> Judged {
     let mut judge = Judge::new(view);
     let mut verdicts = Vec::new();
-    for (place, command) in commands.into_iter().enumerate() {
-        let before = judge.mark();
-        let verdict = judge.command(command);
-        judge.record(place, command, &verdict, before);
-        verdicts.push(verdict);
+    for unit in units {
+        judge.unit(unit, &mut verdicts);
     }
     judge.finish(verdicts)
 }
@@ -79,14 +91,22 @@ struct Judge {
     known: usize,
     /// Version before the batch, by place, of accounts that the batch changed.
     before: BTreeMap<usize, i64>,
+    /// Places of accounts whose limits or state the batch changed.
+    settings: BTreeSet<usize>,
     rows: Vec<Row>,
     parties: Vec<(i64, String)>,
     grants: BTreeSet<Uuid>,
     new_holds: BTreeSet<Uuid>,
     resolved: BTreeSet<Uuid>,
+    reversals: Vec<(Uuid, Uuid)>,
+    periods: Vec<Period>,
     outcomes: Vec<(Key, BodyHash, Outcome)>,
     details: Vec<(Uuid, Detail)>,
     events: Vec<Event>,
+    /// The first row of the chain that is being judged.
+    link: Option<i64>,
+    /// How to take back what is being judged, while that may be necessary.
+    undo: Option<Undo>,
 }
 
 impl Judge {
@@ -95,214 +115,149 @@ impl Judge {
             known: view.accounts.rows().len(),
             view,
             before: BTreeMap::new(),
+            settings: BTreeSet::new(),
             rows: Vec::new(),
             parties: Vec::new(),
             grants: BTreeSet::new(),
             new_holds: BTreeSet::new(),
             resolved: BTreeSet::new(),
+            reversals: Vec::new(),
+            periods: Vec::new(),
             outcomes: Vec::new(),
             details: Vec::new(),
             events: Vec::new(),
+            link: None,
+            undo: None,
         }
+    }
+
+    fn unit(&mut self, unit: &Unit, verdicts: &mut Vec<Verdict>) {
+        let mut left = unit.commands.as_slice();
+        while !left.is_empty() {
+            let length = match unit.mode {
+                FailureMode::Atomic => left.len(),
+                FailureMode::Continue | FailureMode::Stop => {
+                    left.iter().position(|command| !command.linked).map_or(left.len(), |last| last + 1)
+                }
+            };
+            let (chain, rest) = left.split_at(length);
+            let first = verdicts.len();
+            match chain {
+                [command] => {
+                    let verdict = self.single(first, command);
+                    verdicts.push(verdict);
+                }
+                chain => self.chain(chain, verdicts),
+            }
+            if unit.mode == FailureMode::Stop && !verdicts[first..].iter().all(Verdict::is_done) {
+                verdicts.extend(rest.iter().map(|_| Verdict::NotAttempted));
+                return;
+            }
+            left = rest;
+        }
+    }
+
+    /// Judges a command that is part of no chain; `place` is that of its verdict.
+    fn single(&mut self, place: usize, command: &Command) -> Verdict {
+        if let Some(known) = self.known_outcome(command) {
+            if matches!(known, Verdict::BodyChanged(_)) && !command.validate_only {
+                self.record(place, command, &known, None);
+            }
+            return known;
+        }
+        if command.validate_only {
+            return self.validate(command);
+        }
+        let rows = self.rows.len();
+        let verdict = self.command(command);
+        self.freeze(command, &verdict);
+        let row = self.rows.get(rows).map(|row| row.id);
+        if row.is_some() || verdict.is_refusal() {
+            self.record(place, command, &verdict, row);
+        }
+        verdict
+    }
+
+    /// What would become of the command.
+    fn validate(&mut self, command: &Command) -> Verdict {
+        let mark = self.begin();
+        let verdict = match (self.command(command), &command.action) {
+            (Verdict::Recorded(_), Action::Resolve(_, resolve)) => {
+                let standing = self.view.holds.get(&resolve.transfer).map(Hold::standing);
+                standing.map_or(Verdict::NotAttempted, Verdict::WouldBecome)
+            }
+            (verdict, _) => verdict.unmade(),
+        };
+        self.take_back(mark);
+        verdict
+    }
+
+    /// What the command's key stands for already.
+    fn known_outcome(&self, command: &Command) -> Option<Verdict> {
+        let (request, operation) = command.action.request()?;
+        let (body, outcome) = self.view.outcomes.get(&request.key)?;
+        let differences = request.body.differences(operation, body);
+        Some(match outcome {
+            _ if !differences.is_empty() => Verdict::BodyChanged(differences),
+            Outcome::Accepted(row) => Verdict::Recorded(*row),
+            Outcome::Refused(refusal) => Verdict::Refused(*refusal),
+        })
     }
 
     fn command(&mut self, command: &Command) -> Verdict {
-        if let Some((request, operation)) = command.action.request()
-            && let Some((body, outcome)) = self.view.outcomes.get(&request.key)
-        {
-            let differences = request.body.differences(operation, body);
-            return match outcome {
-                _ if !differences.is_empty() => Verdict::BodyChanged(differences),
-                Outcome::Accepted(row) => Verdict::Recorded(*row),
-                Outcome::Refused(refusal) => Verdict::Refused(*refusal),
-            };
-        }
         match &command.action {
             Action::Open(open) => self.open(command, open),
+            Action::SetState(wanted) => self.set_state(command, *wanted),
+            Action::SetLimits(wanted) => self.set_limits(command, *wanted),
             Action::Grant(grant) => self.grant(command, grant),
-            Action::Transfer(request, transfer) => {
-                let result = self.transfer(command, transfer);
-                self.freeze(request, result.as_ref().map(|booked| booked.id));
-                result.map_or_else(Verdict::Refused, Verdict::Booked)
+            Action::Transfer(_, transfer) if transfer.exchange.is_some() => {
+                Verdict::Refused(Refusal::ExchangeMismatch)
             }
-            Action::Resolve(request, resolve) => {
-                let result = self.resolve(command, *resolve);
-                self.freeze(request, result.as_ref().copied());
-                result.map_or_else(Verdict::Refused, Verdict::Recorded)
+            Action::Transfer(_, transfer) => {
+                self.transfer(command, transfer).map_or_else(Verdict::Refused, Verdict::Booked)
             }
-        }
-    }
-
-    fn freeze(&mut self, request: &Request, result: Result<Uuid, &Refusal>) {
-        let outcome = result.map_or_else(|refusal| Outcome::Refused(*refusal), Outcome::Accepted);
-        self.view.outcomes.insert(request.key.clone(), (request.body.clone(), outcome));
-        self.outcomes.push((request.key.clone(), request.body.clone(), outcome));
-    }
-
-    // -- accounts --------------------------------------------------------------------------------------------------------
-
-    fn open(&mut self, command: &Command, open: &Open) -> Verdict {
-        if let Some(place) = self.view.accounts.place_of(&open.id) {
-            return self.reopen(&self.view.accounts.rows()[place], open);
-        }
-        let no = self.next_seq();
-        let account = Account {
-            no,
-            id: open.id,
-            currency: open.currency,
-            purpose: open.purpose,
-            floor: open.floor,
-            state: State::Open,
-            state_revision: open.state_revision,
-            version: 1,
-            totals: Totals::default(),
-            opened_at: self.view.head.now,
-        };
-        let side = side(&account);
-        let mut row = self.row(command, Kind::Open, &account, Some(side));
-        row.floor = open.floor;
-        row.reference = Some(open.id);
-        row.flags = open.purpose as i16;
-        row.revision = Some(open.state_revision);
-        self.rows.push(row);
-        for customer in &open.customers {
-            let mut row = self.row(command, Kind::Party, &account, Some(side));
-            row.party = Some(customer.clone());
-            self.rows.push(row);
-            self.parties.push((no, customer.clone()));
-        }
-        self.view.parties.insert(no, open.customers.clone());
-        self.view.accounts.add(account.clone());
-        Verdict::Opened(account)
-    }
-
-    /// An account is its own key: the same body again changes nothing.
-    fn reopen(&self, account: &Account, open: &Open) -> Verdict {
-        if open.state_revision < account.state_revision {
-            return Verdict::StaleRevision;
-        }
-        let mut parties = self.view.parties.get(&account.no).cloned().unwrap_or_default();
-        parties.sort_unstable();
-        let fields = [
-            ("account_id", account.purpose != open.purpose),
-            ("currency_code", account.currency != open.currency),
-            ("customer_ids", parties != open.customers),
-            ("min_available_minor_units", account.floor != open.floor),
-        ];
-        let differences: Vec<&'static str> =
-            fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
-        if differences.is_empty() {
-            Verdict::Opened(account.clone())
-        } else {
-            Verdict::AccountExists(differences)
-        }
-    }
-
-    // -- transfers -------------------------------------------------------------------------------------------------------
-
-    fn transfer(&mut self, command: &Command, transfer: &Transfer) -> Result<verdict::Transfer, Refusal> {
-        let accounts = &self.view.accounts;
-        let debit = accounts.place_of(&transfer.debit);
-        if !command.actor.staff
-            && !debit.is_some_and(|place| self.owns(&command.actor, &accounts.rows()[place]))
-        {
-            return Err(Refusal::NotPermitted);
-        }
-        let debit = debit.ok_or(Refusal::NoDebitAccount)?;
-        let allowance = self.allowance(&command.actor, accounts.rows()[debit].no, transfer.amount);
-        if allowance == Err(Refusal::NotPermitted) {
-            return Err(Refusal::NotPermitted);
-        }
-        let credit = accounts.place_of(&transfer.credit).ok_or(Refusal::NoCreditAccount)?;
-        let (from, to) = (&accounts.rows()[debit], &accounts.rows()[credit]);
-        let (consent, from_after, to_after) = rules::admit(transfer, from, to, allowance)?;
-        let floor = from.floor;
-
-        let (kind, state) = if transfer.pending {
-            (Kind::Hold, TransferState::Pending)
-        } else {
-            (Kind::Transfer, TransferState::Posted)
-        };
-        let parties = [from, to].map(|account| Party { id: account.id, purpose: account.purpose });
-        let mut row = self.pair(command, kind, transfer.amount, (debit, from_after), (credit, to_after));
-        row.floor = floor;
-        row.detail_hash = transfer.detail.as_ref().map(|detail| detail.hash);
-        row.consent = consent.and_then(|consent| self.take(consent, transfer.amount.minor_units()));
-        let booked = verdict::Transfer {
-            id: row.id,
-            debit: Some(parties[0]),
-            credit: parties[1],
-            amount: transfer.amount.minor_units(),
-            currency: transfer.currency,
-            state,
-            reference: transfer.detail.as_ref().map(|detail| detail.reference.clone()).unwrap_or_default(),
-            seq: row.seq,
-            booked_at: row.booked_at,
-        };
-        if transfer.pending {
-            self.add_hold(&row, command, transfer.amount);
-        }
-        if let Some(detail) = &transfer.detail {
-            self.details.push((row.id, detail.clone()));
-        }
-        self.rows.push(row);
-        Ok(booked)
-    }
-
-    fn add_hold(&mut self, row: &Row, command: &Command, amount: Amount) {
-        let hold = Hold {
-            creator: command.actor.scope,
-            debit: row.debit.map_or(0, |side| side.account),
-            credit: row.credit.map_or(0, |side| side.account),
-            amount: amount.minor_units(),
-            state: TransferState::Pending,
-            consent: row.consent.map(|taken| taken.consent),
-            resolved_by: None,
-        };
-        self.view.holds.insert(row.id, hold);
-        self.new_holds.insert(row.id);
-    }
-
-    fn resolve(&mut self, command: &Command, resolve: Resolve) -> Result<Uuid, Refusal> {
-        let hold = self.view.holds.get(&resolve.transfer).copied();
-        let creator = hold.is_some_and(|hold| hold.creator == command.actor.scope);
-        if !command.actor.staff && !creator {
-            return Err(Refusal::NotPermitted);
-        }
-        let hold = hold.ok_or(Refusal::NoTransfer)?;
-        if resolve.resolution == Resolution::Post && !self.still_allowed(&command.actor, &hold) {
-            return Err(Refusal::NotPermitted);
-        }
-        let accounts = &self.view.accounts;
-        let (Some(debit), Some(credit), Some(amount)) =
-            (accounts.place_of_no(hold.debit), accounts.place_of_no(hold.credit), Amount::new(hold.amount))
-        else {
-            return Err(Refusal::NoTransfer);
-        };
-        if hold.state != TransferState::Pending {
-            return Err(Refusal::NotPending);
-        }
-        let (from, to) = (&accounts.rows()[debit], &accounts.rows()[credit]);
-        let (kind, state) = match resolve.resolution {
-            Resolution::Post => {
-                rules::may_post(from, to, creator)?;
-                (Kind::Post, TransferState::Posted)
+            Action::Resolve(_, resolve) => {
+                self.resolve(command, *resolve).map_or_else(Verdict::Refused, Verdict::Recorded)
             }
-            Resolution::Void => (Kind::Void, TransferState::Voided),
+            Action::Reverse(_, reverse) => {
+                self.reverse(command, reverse).map_or_else(Verdict::Refused, Verdict::Booked)
+            }
+            Action::Expire(hold) => self.expire(command, *hold),
+            Action::ClosePeriod(_, end_date) => self.close_period(command, *end_date),
+        }
+    }
+
+    /// Makes the verdict the outcome of the command's key, if it is one to keep. A key that has one keeps it.
+    fn freeze(&mut self, command: &Command, verdict: &Verdict) {
+        let Some((Request { key, body }, _)) = command.action.request() else { return };
+        let outcome = match verdict {
+            Verdict::Booked(transfer) => Outcome::Accepted(transfer.id),
+            Verdict::Recorded(row) => Outcome::Accepted(*row),
+            Verdict::Closed(period) => match self.rows.last() {
+                Some(row) if row.seq == period.seq => Outcome::Accepted(row.id),
+                Some(_) | None => return,
+            },
+            Verdict::Refused(refusal) => Outcome::Refused(*refusal),
+            Verdict::Opened(_)
+            | Verdict::Set(_)
+            | Verdict::Granted(_)
+            | Verdict::WouldBecome(_)
+            | Verdict::Expired
+            | Verdict::NotAttempted
+            | Verdict::BodyChanged(_)
+            | Verdict::AccountExists(_)
+            | Verdict::NoAccount
+            | Verdict::AccountClosed
+            | Verdict::AccountNotEmpty
+            | Verdict::LimitBreached(_)
+            | Verdict::GrantExists(_)
+            | Verdict::StaleRevision => return,
         };
-        let (from_after, to_after) = rules::resolved(resolve.resolution, amount, from.totals, to.totals)?;
-        let mut row = self.pair(command, kind, amount, (debit, from_after), (credit, to_after));
-        row.reference = Some(resolve.transfer);
-        if state == TransferState::Voided {
-            row.consent = hold.consent.and_then(|consent| self.take(consent, -hold.amount));
+        if self.view.outcomes.contains_key(key) {
+            return;
         }
-        let id = row.id;
-        self.rows.push(row);
-        self.view.holds.insert(resolve.transfer, Hold { state, resolved_by: Some(id), ..hold });
-        if !self.new_holds.contains(&resolve.transfer) {
-            self.resolved.insert(resolve.transfer);
-        }
-        Ok(id)
+        self.view.outcomes.insert(key.clone(), (body.clone(), outcome));
+        self.outcomes.push((key.clone(), body.clone(), outcome));
     }
 
     fn owns(&self, actor: &Actor, account: &Account) -> bool {
@@ -316,26 +271,34 @@ impl Judge {
         self.view.head.seq + 1 + i64::try_from(self.rows.len()).unwrap_or(i64::MAX)
     }
 
-    /// The next row of the journal, about `account`.
-    fn row(&self, command: &Command, kind: Kind, account: &Account, credit: Option<Side>) -> Row {
+    /// The next row of the journal.
+    fn row(&self, command: &Command, kind: Kind, account: Option<&Account>) -> Row {
         let seq = self.next_seq();
         Row {
-            id: row_id(self.view.head.now, seq, command.nonce),
+            id: row_id(self.view.head.now, seq, command.seed.nonce),
             seq,
             kind,
-            currency: account.currency,
+            currency: account.map(|account| account.currency),
             amount: None,
+            remaining: None,
             debit: None,
-            credit,
+            credit: account.map(side),
             floor: None,
+            ceiling: None,
+            link: self.link,
             reference: None,
             flags: 0,
+            gl_code: None,
             revision: None,
             party: None,
             consent: None,
             bounds: None,
+            expires_at: None,
+            value_date: None,
+            exchange: None,
             actor: command.actor.scope,
             detail_hash: None,
+            salt: command.seed.salt_of(seq),
             booked_at: self.view.head.now,
         }
     }
@@ -349,22 +312,30 @@ impl Judge {
         (debit, debit_after): (usize, Totals),
         (credit, credit_after): (usize, Totals),
     ) -> Row {
-        let from = self.advance(debit, debit_after);
-        let to = self.advance(credit, credit_after);
-        let mut row = self.row(command, kind, &self.view.accounts.rows()[debit], Some(to));
+        let from = self.advance(debit, |account| account.totals = debit_after);
+        let to = self.advance(credit, |account| account.totals = credit_after);
+        let mut row = self.row(command, kind, Some(&self.view.accounts.rows()[credit]));
         row.debit = Some(from);
+        row.credit = Some(to);
         row.amount = Some(amount.minor_units());
         row
     }
 
-    fn advance(&mut self, place: usize, totals: Totals) -> Side {
+    /// The account's next version.
+    fn advance(&mut self, place: usize, change: impl FnOnce(&mut Account)) -> Side {
+        self.remember_account(place);
         let account = self.view.accounts.at_mut(place);
         if place < self.known {
             self.before.entry(place).or_insert(account.version);
         }
         account.version += 1;
-        account.totals = totals;
+        change(account);
         side(account)
+    }
+
+    fn party(&self, place: usize) -> Party {
+        let account = &self.view.accounts.rows()[place];
+        Party { id: account.id, purpose: account.purpose }
     }
 
     fn finish(self, verdicts: Vec<Verdict>) -> Judged {
@@ -380,11 +351,19 @@ impl Judge {
                 .iter()
                 .map(|(place, version)| (*version, accounts[*place].clone()))
                 .collect(),
+            settings: self
+                .settings
+                .iter()
+                .filter(|place| **place < self.known)
+                .map(|place| accounts[*place].clone())
+                .collect(),
             grants: self.grants.iter().filter_map(grant).collect(),
             holds: self.new_holds.iter().filter_map(hold).collect(),
             resolved: self.resolved.iter().filter_map(hold).collect(),
             rows: self.rows,
             parties: self.parties,
+            reversals: self.reversals,
+            periods: self.periods,
             outcomes: self.outcomes,
             details: self.details,
             events: self.events,

@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::NaiveDate;
 use uuid::Uuid;
 
 use super::account::{Account, Amount};
 use super::chain::Hash;
 use super::grant::{self, Grant};
+use super::period::TrialBalance;
 use super::request::{BodyHash, Key, Scope};
-use super::verdict::{Outcome, Refusal, TransferState};
+use super::verdict::{Outcome, Refusal, Standing, TransferState};
 
 /// Where the journal ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Head {
     pub hash: Hash,
     /// The time of this batch in milliseconds of the Unix time: the store's clock, or the last booking time if that is later.
     pub now: i64,
+    /// The last day of the last closed period.
+    pub closed_until: Option<NaiveDate>,
 }
 
 /// A hold.
@@ -31,14 +35,49 @@ pub struct Hold {
     pub debit: i64,
     /// Number of the account credited.
     pub credit: i64,
-    /// In minor units.
+    /// What was held in all, increments included, in minor units.
     pub amount: i64,
+    /// What is still held.
+    pub remaining: i64,
+    /// What of it was posted.
+    pub captured: i64,
     /// What became of it.
     pub state: TransferState,
+    /// When it ends by itself, in milliseconds of the Unix time.
+    pub expires_at: Option<i64>,
+    /// The day it counts for.
+    pub value_date: NaiveDate,
+    /// The first row of its chain.
+    pub link: Option<i64>,
+    /// Whether it pays somebody outside this bank.
+    pub external: bool,
+    /// Whether it is half of a conversion.
+    pub exchange: bool,
     /// The consent it has taken its amount from, if a partner made it.
     pub consent: Option<Uuid>,
-    /// The row that ended it.
+    /// The row that changed it last: posted a part, increased or ended it.
     pub resolved_by: Option<Uuid>,
+}
+
+impl Hold {
+    /// How it stands.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing { amount: self.amount, posted: self.captured, held: self.remaining, state: self.state }
+    }
+}
+
+/// A direct transfer, as far as its reversal cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Direct {
+    /// Number of the account debited.
+    pub debit: i64,
+    /// Number of the account credited.
+    pub credit: i64,
+    /// What was moved, in minor units.
+    pub amount: i64,
+    /// Whether it is itself a reversal or half of a conversion, which cannot be reversed.
+    pub is_final: bool,
 }
 
 /// Accounts, found by id and by number.
@@ -88,14 +127,21 @@ impl Accounts {
 pub struct View {
     /// Where the journal ends.
     pub head: Head,
-    /// The accounts that commands name and those of the holds they name; unknown ones are missing.
+    /// The accounts that commands name and those of the holds and transfers they name; unknown ones are missing.
     pub accounts: Accounts,
-    /// The customers of accounts that a customer debits or that are to be opened, by account number.
+    /// The customers of accounts that a customer debits, that are to be opened, or that were credited by a transfer to be reversed,
+    /// by account number.
     pub parties: HashMap<i64, Vec<String>>,
     /// The grants that commands set, those by which partners debit, and those that the holds named have taken from, by consent.
     pub grants: BTreeMap<Uuid, Grant>,
-    /// The holds that commands name.
+    /// The holds that commands name, and all of their chain where a command is about all of it.
     pub holds: BTreeMap<Uuid, Hold>,
+    /// The direct transfers that are to be reversed.
+    pub directs: BTreeMap<Uuid, Direct>,
+    /// Of transfers that are to be reversed: what has reversed them.
+    pub reversals: BTreeMap<Uuid, Uuid>,
+    /// The trial balance before the batch; there if a command is to close a period.
+    pub trial_balance: Option<TrialBalance>,
     /// What keys stand for already.
     pub outcomes: HashMap<Key, (BodyHash, Outcome)>,
 }
@@ -110,6 +156,9 @@ impl View {
             parties: HashMap::new(),
             grants: BTreeMap::new(),
             holds: BTreeMap::new(),
+            directs: BTreeMap::new(),
+            reversals: BTreeMap::new(),
+            trial_balance: None,
             outcomes: HashMap::new(),
         }
     }

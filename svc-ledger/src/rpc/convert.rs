@@ -8,12 +8,15 @@ use std::fmt::Display;
 use chassis::error::Violation;
 use chassis::field::{self, RequestId};
 use chassis::page::{Page, Sizes};
+use chrono::Datelike as _;
 use prost_types::Timestamp;
 use proto::ledger::v1 as pb;
 use uuid::Uuid;
 
-use crate::domain::account::{Account, Amount, Purpose, display_name, house_id};
-use crate::domain::command::{Action, Detail, Grant, Open, Request, Resolution, Resolve, Transfer};
+use crate::domain::account::{Account, AccountType, Amount, Purpose, State, display_name, house_id};
+use crate::domain::command::{
+    Action, AmountMode, Condition, Detail, Grant, Open, Pending, Request, Resolution, Resolve, Transfer,
+};
 use crate::domain::currency::Currency;
 use crate::domain::grant;
 use crate::domain::request::{BodyHash, Key, Operation, Scope};
@@ -115,7 +118,9 @@ pub(super) fn open(request: &pb::CreateLedgerAccountRequest, offered: &[Currency
         id,
         currency,
         purpose: Purpose::Customer,
+        chart: Purpose::Customer.chart(),
         floor: Some(request.min_available_minor_units),
+        ceiling: None,
         customers,
         state_revision: request.state_revision,
     })
@@ -185,7 +190,10 @@ pub(super) fn create_transfer(
     let named = Names {
         request_id: request.request_id.clone(),
         debit: request.debit_account_id,
-        credit: request.credit_account_id,
+        credit: match request.credit {
+            Some(pb::create_transfer_request::Credit::CreditAccountId(id)) => id,
+            Some(_) | None => String::new(),
+        },
         transfer: String::new(),
     };
     let key = key(&mut violations, scope, request.request_id);
@@ -207,16 +215,37 @@ pub(super) fn create_transfer(
         return Err(violations.error());
     };
     let money = [&currency.numeric().to_be_bytes()[..], &amount.minor_units().to_be_bytes()].concat();
-    let fields: [&[u8]; 5] = [
+    let pending: &[u8] = if request.pending { &[1] } else { &[] };
+    let fields: [&[u8]; 13] = [
         debit.as_bytes(),
         credit.as_bytes(),
         &money,
         request.reference.as_bytes(),
-        &[u8::from(request.pending)],
+        pending,
+        &[],
+        &[],
+        &[],
+        &[],
+        &[],
+        &[],
+        &[],
+        &[],
     ];
     let body = BodyHash::new(Operation::Transfer, &key, &fields);
-    let detail = Detail::new(request.reference, salt);
-    let transfer = Transfer { debit, credit, amount, currency, pending: request.pending, detail };
+    let detail = Detail::new(request.reference, None, salt);
+    let transfer = Transfer {
+        debit,
+        credit,
+        amount,
+        mode: AmountMode::Exact,
+        currency,
+        pending: request.pending.then(Pending::default),
+        value_date: None,
+        debit_condition: Condition::default(),
+        credit_condition: Condition::default(),
+        exchange: None,
+        detail,
+    };
     Ok((Action::Transfer(Request { key, body }, transfer), named))
 }
 
@@ -233,7 +262,11 @@ pub(super) fn resolve(
     let transfer = violations.take("transfer_id", field::uuid(transfer_id));
     let key = key(&mut violations, scope, request_id);
     let (Some(transfer), Some(key)) = (transfer, key) else { return Err(violations.error()) };
-    let body = BodyHash::new(resolution.operation(), &key, &[transfer.as_bytes()]);
+    let fields: &[&[u8]] = match resolution {
+        Resolution::Post { .. } | Resolution::PostChain => &[transfer.as_bytes(), &[], &[], &[]],
+        Resolution::Void | Resolution::VoidChain | Resolution::Increment(_) => &[transfer.as_bytes(), &[]],
+    };
+    let body = BodyHash::new(resolution.operation(), &key, fields);
     Ok((Action::Resolve(Request { key, body }, Resolve { transfer, resolution }), named))
 }
 
@@ -368,7 +401,36 @@ pub(super) fn account(account: &Account) -> pb::LedgerAccount {
         min_available_minor_units: account.floor,
         version: account.version,
         create_time: Some(timestamp(account.opened_at)),
+        max_balance_minor_units: account.ceiling,
+        state: state(account.state).into(),
+        account_type: account_type(account.chart.kind).into(),
+        gl_code: account.chart.gl_code,
+        state_revision: account.state_revision,
     }
+}
+
+fn state(state: State) -> pb::LedgerAccountState {
+    match state {
+        State::Open => pb::LedgerAccountState::Open,
+        State::DebitFrozen => pb::LedgerAccountState::DebitFrozen,
+        State::Frozen => pb::LedgerAccountState::Frozen,
+        State::Closed => pb::LedgerAccountState::Closed,
+    }
+}
+
+fn account_type(kind: AccountType) -> pb::AccountType {
+    match kind {
+        AccountType::Asset => pb::AccountType::Asset,
+        AccountType::Liability => pb::AccountType::Liability,
+        AccountType::Equity => pb::AccountType::Equity,
+        AccountType::Income => pb::AccountType::Income,
+        AccountType::Expense => pb::AccountType::Expense,
+    }
+}
+
+fn date(day: chrono::NaiveDate) -> proto::google::r#type::Date {
+    let number = |part: u32| i32::try_from(part).unwrap_or_default();
+    proto::google::r#type::Date { year: day.year(), month: number(day.month()), day: number(day.day()) }
 }
 
 /// A grant as it stands; `account_id` as the caller named it.
@@ -399,16 +461,33 @@ pub(super) fn transfer(transfer: &verdict::Transfer) -> pb::Transfer {
         TransferState::Pending => pb::TransferState::Pending,
         TransferState::Posted => pb::TransferState::Posted,
         TransferState::Voided => pb::TransferState::Voided,
+        TransferState::Expired => pb::TransferState::Expired,
     };
+    let id = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
     pb::Transfer {
-        transfer_id: transfer.id.to_string(),
+        transfer_id: id(Some(transfer.id).filter(|id| !id.is_nil())),
         debit_account_id: transfer.debit.map(name).unwrap_or_default(),
-        credit_account_id: name(transfer.credit),
+        credit_account_id: transfer.credit.map(name).unwrap_or_default(),
         amount: Some(money(transfer.currency, transfer.amount)),
         state: state.into(),
         reference: transfer.reference.clone(),
         seq: transfer.seq,
         book_time: Some(timestamp(transfer.booked_at)),
+        posted_amount: Some(money(transfer.currency, transfer.posted)),
+        held_amount: Some(money(transfer.currency, transfer.held)),
+        expire_time: transfer.expires_at.map(timestamp),
+        value_date: Some(date(transfer.value_date)),
+        chain_seq: transfer.link.unwrap_or_default(),
+        reverses_transfer_id: id(transfer.reverses),
+        reversed_by_transfer_id: id(transfer.reversed_by),
+        exchange: transfer
+            .exchange
+            .as_ref()
+            .map(|exchange| pb::Exchange { quote_id: exchange.quote.clone(), rate: exchange.rate.clone() }),
+        external_payee: transfer
+            .payee
+            .as_ref()
+            .map(|payee| pb::ExternalPayee { iban: payee.iban.clone(), name: payee.name.clone() }),
     }
 }
 
@@ -438,5 +517,6 @@ pub(super) fn entry(id: Uuid, heading: Heading, entry: &Entry) -> pb::Entry {
         counterparty_account_id: entry.counterparty.map(name).unwrap_or_default(),
         reference: entry.reference.clone(),
         book_time: Some(timestamp(entry.booked_at)),
+        value_date: Some(date(entry.value_date)),
     }
 }

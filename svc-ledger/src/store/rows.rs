@@ -5,9 +5,10 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use crate::domain::account::{Amount, Purpose, State};
+use crate::domain::account::{AccountType, Amount, Chart, Purpose, State};
 use crate::domain::chain::Hash;
 use crate::domain::currency::Currency;
+use crate::domain::exchange::Exchange;
 use crate::domain::grant::Scopes;
 use crate::domain::journal::{Bounds, Kind, Row, Side, Taken};
 use crate::domain::request::Scope;
@@ -24,6 +25,16 @@ pub(super) fn currency(numeric: i16) -> Result<Currency, sqlx::Error> {
 
 pub(super) fn purpose(number: i16) -> Result<Purpose, sqlx::Error> {
     Purpose::from_number(number).ok_or_else(|| corrupt("purpose"))
+}
+
+pub(super) fn chart(kind: i16, gl_code: i32) -> Result<Chart, sqlx::Error> {
+    let kind = AccountType::from_number(kind).ok_or_else(|| corrupt("account type"))?;
+    Ok(Chart { kind, gl_code })
+}
+
+/// A conversion, if the row is half of one.
+pub(super) fn exchange(quote: Option<String>, rate: Option<String>) -> Option<Exchange> {
+    quote.zip(rate).map(|(quote, rate)| Exchange { quote, rate })
 }
 
 pub(super) fn account_state(number: i16) -> Result<State, sqlx::Error> {
@@ -55,7 +66,8 @@ pub(super) fn scope(bytes: &[u8]) -> Result<Scope, sqlx::Error> {
     bytes.try_into().map(Scope::from_bytes).map_err(|_| corrupt("principal"))
 }
 
-/// A row of the journal, all of it. `booked_ms` is the booking time in milliseconds of the Unix time, `expires_ms` a grant's end.
+/// A row of the journal, all of it. `booked_ms` is the booking time in milliseconds of the Unix time, `expires_ms` the end of
+/// a grant or a hold.
 pub(super) fn journal_row(row: &PgRow) -> Result<Row, sqlx::Error> {
     let side = |names: [&str; 5]| -> Result<Option<Side>, sqlx::Error> {
         let Some(account) = row.try_get(names[0])? else { return Ok(None) };
@@ -75,23 +87,33 @@ pub(super) fn journal_row(row: &PgRow) -> Result<Row, sqlx::Error> {
             expires_at,
         })
     };
+    let kind = kind(row.try_get("kind")?)?;
+    let ends: Option<i64> = row.try_get("expires_ms")?;
     Ok(Row {
         id: row.try_get("id")?,
         seq: row.try_get("seq")?,
-        kind: kind(row.try_get("kind")?)?,
-        currency: currency(row.try_get("currency")?)?,
+        kind,
+        currency: row.try_get::<Option<i16>, _>("currency")?.map(currency).transpose()?,
         amount: row.try_get("amount")?,
+        remaining: row.try_get("remaining")?,
         debit: side(["dr", "dr_version", "dr_posted", "dr_held", "dr_expected"])?,
         credit: side(["cr", "cr_version", "cr_posted", "cr_held", "cr_expected"])?,
         floor: row.try_get("floor")?,
+        ceiling: row.try_get("ceiling")?,
+        link: row.try_get("link")?,
         reference: row.try_get("ref")?,
         flags: row.try_get("flags")?,
+        gl_code: row.try_get("gl_code")?,
         revision: row.try_get("revision")?,
         party: row.try_get("party")?,
         consent: row.try_get::<Option<Uuid>, _>("consent")?.map(taken).transpose()?,
-        bounds: row.try_get::<Option<i64>, _>("expires_ms")?.map(bounds).transpose()?,
+        bounds: ends.filter(|_| kind == Kind::Grant).map(bounds).transpose()?,
+        expires_at: ends.filter(|_| kind != Kind::Grant),
+        value_date: row.try_get("value_date")?,
+        exchange: exchange(row.try_get("quote")?, row.try_get("rate")?),
         actor: scope(row.try_get("actor")?)?,
         detail_hash: row.try_get::<Option<&[u8]>, _>("detail_hash")?.map(hash).transpose()?,
+        salt: row.try_get::<&[u8], _>("salt")?.try_into().map_err(|_| corrupt("salt"))?,
         booked_at: row.try_get("booked_ms")?,
     })
 }

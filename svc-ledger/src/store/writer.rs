@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::numbers::Numbers;
 use super::{batch, connect, link::Link};
 use crate::config;
-use crate::domain::command::Command;
+use crate::domain::command::Unit;
 use crate::domain::judge;
 use crate::domain::verdict::Verdict;
 use crate::error::{Error, is_away};
@@ -46,10 +46,10 @@ pub(super) struct Writer {
     bell: Arc<OnceLock<Bell>>,
 }
 
-/// A command and who waits for its verdict.
+/// Commands that came together and who waits for their verdicts.
 struct Submission {
-    command: Command,
-    reply: oneshot::Sender<Result<Verdict, Error>>,
+    unit: Unit,
+    reply: oneshot::Sender<Result<Vec<Verdict>, Error>>,
 }
 
 impl Writer {
@@ -85,14 +85,14 @@ impl Writer {
         let _ = self.bell.set(bell);
     }
 
-    /// Has a command judged and committed with the next batch.
-    pub(super) async fn submit(&self, command: Command) -> Result<Verdict, Error> {
+    /// Has commands judged and committed with the next batch.
+    pub(super) async fn submit(&self, unit: Unit) -> Result<Vec<Verdict>, Error> {
         // Whoever comes while the server is away is told at once, instead of waiting for a deadline.
         if !self.reachable.load(Ordering::Relaxed) {
             return Err(Error::NotDone);
         }
         let (reply, verdict) = oneshot::channel();
-        self.queue.try_send(Submission { command, reply }).map_err(|refused| match refused {
+        self.queue.try_send(Submission { unit, reply }).map_err(|refused| match refused {
             TrySendError::Full(_) => {
                 self.numbers.refused_full();
                 Error::QueueFull
@@ -164,9 +164,11 @@ impl Task {
         while let Some(mut batch) = work.pop() {
             match self.persist(&mut batch, &mut unknown).await {
                 Ok(verdicts) => {
-                    for (submission, verdict) in batch.into_iter().zip(verdicts) {
+                    let mut verdicts = verdicts.into_iter();
+                    for submission in batch {
+                        let own = verdicts.by_ref().take(submission.unit.commands.len()).collect();
                         // A caller that is gone learns the verdict when it comes back with the same key.
-                        let _ = submission.reply.send(Ok(verdict));
+                        let _ = submission.reply.send(Ok(own));
                     }
                 }
                 Err(Failed::Refused(error)) if batch.len() > 1 => {
@@ -242,11 +244,11 @@ impl Task {
             Some(link) => link,
             None => self.link.insert(Link::connect(&self.options).await?),
         };
-        let commands = || batch.iter().map(|submission| &submission.command);
+        let units = || batch.iter().map(|submission| &submission.unit);
         let connection = link.begin().await?;
-        let view = batch::open(connection, commands()).await?;
+        let view = batch::open(connection, units()).await?;
         let head = view.head;
-        let judged = judge::judge(view, commands());
+        let judged = judge::judge(view, units());
         if !judged.is_empty() {
             batch::write(connection, head, &judged).await?;
         }

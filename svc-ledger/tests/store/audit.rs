@@ -77,7 +77,7 @@ async fn a_judged_command_leaves_one_event_and_its_repetition_none() {
 
     // Holds, and grants.
     let held = booked(bank.transfer(customer("anton"), "hold", &hold(from, to, 5)).await.unwrap());
-    bank.resolve(customer("berta"), "theirs", held.id, Resolution::Post).await.unwrap();
+    bank.resolve(customer("berta"), "theirs", held.id, Resolution::POST_ALL).await.unwrap();
     for _ in 0..2 {
         bank.resolve(customer("anton"), "void", held.id, Resolution::Void).await.unwrap();
     }

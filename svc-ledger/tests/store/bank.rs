@@ -11,7 +11,8 @@ use sqlx::PgConnection;
 use svc_ledger::domain::account::{Amount, Purpose, house_account};
 use svc_ledger::domain::audit::Witness;
 use svc_ledger::domain::command::{
-    self, Action, Actor, Command, Detail, Open, Request, Resolution, Resolve, Transfer,
+    self, Action, Actor, AmountMode, Command, Condition, Detail, Open, Pending, Request, Resolution, Resolve,
+    Seed, Transfer,
 };
 use svc_ledger::domain::currency::Currency;
 use svc_ledger::domain::grant::{self, Grant, Terms};
@@ -39,13 +40,13 @@ pub fn eur() -> Currency {
 /// A customer, by name.
 pub fn customer(name: &str) -> Actor {
     let scope = Scope::of(&format!("subject:test:{name}"));
-    Actor { scope, staff: false, customer: Some(name.to_owned()), partner: None }
+    Actor { scope, staff: false, customer: Some(name.to_owned()), partner: None, rail: false }
 }
 
 /// A member of staff, by name.
 pub fn staff(name: &str) -> Actor {
     let scope = Scope::of(&format!("subject:test:{name}"));
-    Actor { scope, staff: true, customer: None, partner: None }
+    Actor { scope, staff: true, customer: None, partner: None, rail: false }
 }
 
 /// Of every command of these tests.
@@ -118,7 +119,7 @@ impl Bank {
     }
 
     pub async fn submit(&self, actor: Actor, action: Action) -> Result<Verdict, Error> {
-        self.store.submit(Command { actor, nonce: rand::random(), witness: Some(witness()), action }).await
+        self.store.submit(command(actor, action)).await
     }
 
     /// Sets a grant, which must be accepted.
@@ -144,7 +145,10 @@ impl Bank {
         resolution: Resolution,
     ) -> Result<Verdict, Error> {
         let key = Key { scope: actor.scope, request_id: key.to_owned() };
-        let body = BodyHash::new(resolution.operation(), &key, &[transfer.as_bytes()]);
+        let whole = format!("{resolution:?}");
+        let fields: [&[u8]; 4] = [transfer.as_bytes(), whole.as_bytes(), &[], &[]];
+        let count = if resolution.operation() == Operation::Post { 4 } else { 2 };
+        let body = BodyHash::new(resolution.operation(), &key, &fields[..count]);
         let action = Action::Resolve(Request { key, body }, Resolve { transfer, resolution });
         self.submit(actor, action).await
     }
@@ -153,7 +157,7 @@ impl Bank {
     pub async fn fund(&self, account: Uuid, amount: i64) {
         let key = Uuid::new_v4().to_string();
         let held = self.transfer(staff("anna"), &key, &hold(settlement(), account, amount)).await.unwrap();
-        let posted = self.resolve(staff("bert"), &key, booked(held).id, Resolution::Post).await.unwrap();
+        let posted = self.resolve(staff("bert"), &key, booked(held).id, Resolution::POST_ALL).await.unwrap();
         assert!(matches!(posted, Verdict::Recorded(_)), "{posted:?}");
     }
 
@@ -170,34 +174,64 @@ impl Bank {
     }
 }
 
+/// A command as it comes from a caller.
+pub fn command(actor: Actor, action: Action) -> Command {
+    let seed = Seed { nonce: rand::random(), salt: rand::random() };
+    Command { actor, seed, witness: Some(witness()), linked: false, validate_only: false, action }
+}
+
 pub fn open_action(id: Uuid, owner: &str, floor: i64) -> Action {
     Action::Open(Open {
         id,
         currency: eur(),
         purpose: Purpose::Customer,
+        chart: Purpose::Customer.chart(),
         floor: Some(floor),
+        ceiling: None,
         customers: vec![owner.to_owned()],
         state_revision: 1,
     })
 }
 
-fn transfer_action(actor: &Actor, key: &str, transfer: &Move) -> Action {
+/// A transfer as its caller's key stands for it.
+pub fn transfer_action(actor: &Actor, key: &str, transfer: &Move) -> Action {
+    let wanted = Transfer {
+        debit: transfer.from,
+        credit: transfer.to,
+        amount: Amount::new(transfer.amount).unwrap(),
+        mode: AmountMode::Exact,
+        currency: eur(),
+        pending: transfer.pending.then(Pending::default),
+        value_date: None,
+        debit_condition: Condition::default(),
+        credit_condition: Condition::default(),
+        exchange: None,
+        detail: Detail::new(transfer.reference.to_owned(), None, rand::random()),
+    };
+    keyed_transfer(actor, key, wanted)
+}
+
+/// Any transfer; what its body holds beyond the plain fields is hashed as one.
+pub fn keyed_transfer(actor: &Actor, key: &str, wanted: Transfer) -> Action {
     let key = Key { scope: actor.scope, request_id: key.to_owned() };
-    let fields: [&[u8]; 5] = [
-        transfer.from.as_bytes(),
-        transfer.to.as_bytes(),
-        &transfer.amount.to_be_bytes(),
-        transfer.reference.as_bytes(),
-        &[u8::from(transfer.pending)],
-    ];
+    let amount = wanted.amount.minor_units().to_be_bytes();
+    let reference = wanted.detail.as_ref().map(|detail| detail.reference.clone()).unwrap_or_default();
+    let rest = format!(
+        "{:?} {:?} {:?} {:?} {:?}",
+        wanted.mode, wanted.value_date, wanted.debit_condition, wanted.credit_condition, wanted.exchange
+    );
+    let pending = format!("{:?}", wanted.pending);
+    let mut fields: [&[u8]; 13] = [&[]; 13];
+    fields[..4].copy_from_slice(&[
+        wanted.debit.as_bytes(),
+        wanted.credit.as_bytes(),
+        &amount,
+        reference.as_bytes(),
+    ]);
+    fields[4] = pending.as_bytes();
+    fields[6] = rest.as_bytes();
     let body = BodyHash::new(Operation::Transfer, &key, &fields);
-    let detail = Detail::new(transfer.reference.to_owned(), rand::random());
-    let amount = Amount::new(transfer.amount).unwrap();
-    let (debit, credit, pending) = (transfer.from, transfer.to, transfer.pending);
-    Action::Transfer(
-        Request { key, body },
-        Transfer { debit, credit, amount, currency: eur(), pending, detail },
-    )
+    Action::Transfer(Request { key, body }, wanted)
 }
 
 /// The transfer of a verdict that must have one.

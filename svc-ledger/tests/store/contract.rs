@@ -56,6 +56,7 @@ pub fn account(id: &str, customer: &str) -> pb::CreateLedgerAccountRequest {
         customer_ids: vec![customer.to_owned()],
         min_available_minor_units: 0,
         state_revision: 1,
+        ..Default::default()
     }
 }
 
@@ -69,10 +70,11 @@ pub fn transfer(
     pb::CreateTransferRequest {
         request_id: key.to_owned(),
         debit_account_id: from.to_owned(),
-        credit_account_id: to.to_owned(),
+        credit: Some(pb::create_transfer_request::Credit::CreditAccountId(to.to_owned())),
         amount: Some(pb::Money { currency_code: "EUR".to_owned(), minor_units }),
         reference: "for the test".to_owned(),
         pending,
+        ..Default::default()
     }
 }
 
@@ -172,8 +174,11 @@ async fn money_enters(rpc: &Rpc, carl: &str) {
         (pb::TransferState::Pending, "settlement-EUR")
     );
     let post = |who: &str, key: &str| {
-        let request =
-            pb::PostTransferRequest { transfer_id: held.transfer_id.clone(), request_id: key.to_owned() };
+        let request = pb::PostTransferRequest {
+            transfer_id: held.transfer_id.clone(),
+            request_id: key.to_owned(),
+            ..Default::default()
+        };
         rpc.post_transfer(as_caller(who, request))
     };
     assert_eq!(refusal(post("anna", "p").await), expected(Code::FailedPrecondition, "FOUR_EYES_REQUIRED"));
@@ -182,7 +187,11 @@ async fn money_enters(rpc: &Rpc, carl: &str) {
     assert_eq!((posted.state(), posted.reference.as_str()), (pb::TransferState::Posted, "for the test"));
     assert_eq!(post("bert", "p").await.unwrap().into_inner(), posted);
     assert_eq!(refusal(post("bert", "q").await), expected(Code::FailedPrecondition, "TRANSFER_NOT_PENDING"));
-    let unknown = pb::VoidTransferRequest { transfer_id: Uuid::now_v7().to_string(), request_id: "v".into() };
+    let unknown = pb::VoidTransferRequest {
+        transfer_id: Uuid::now_v7().to_string(),
+        request_id: "v".into(),
+        ..Default::default()
+    };
     let staff = refusal(rpc.void_transfer(as_caller("anna", unknown.clone())).await);
     assert_eq!(staff, expected(Code::NotFound, "TRANSFER_NOT_FOUND"));
     let customer = refusal(rpc.void_transfer(as_caller("carl", unknown)).await);
@@ -238,7 +247,8 @@ async fn transfers_have_their_errors_in_order(rpc: &Rpc, carl: &str, dora: &str)
 
 async fn reads_have_their_errors(rpc: &Rpc, carl: &str) {
     let balance = |who: &str, account_id: &str, min_seq: i64| {
-        let request = pb::GetBalanceRequest { account_id: account_id.to_owned(), as_of: None, min_seq };
+        let request =
+            pb::GetBalanceRequest { account_id: account_id.to_owned(), min_seq, ..Default::default() };
         rpc.get_balance(as_caller(who, request))
     };
     let nobody = Uuid::new_v4().to_string();
@@ -294,7 +304,7 @@ async fn lists_go_page_by_page(rpc: &Rpc, carl: &str, dora: &str) {
     let mut seen = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = pb::ListTransfersRequest { account_id: String::new(), page_size: 3, page_token };
+        let request = pb::ListTransfersRequest { page_size: 3, page_token, ..Default::default() };
         let page = rpc.list_transfers(as_caller("carl", request)).await.unwrap().into_inner();
         assert!(page.transfers.len() <= 3);
         seen.extend(page.transfers);

@@ -147,16 +147,16 @@ async fn what_a_hold_took_comes_back_with_it(bank: &Bank) {
     bank.resolve(psp(), "void", held.id, Resolution::Void).await.unwrap();
     assert_eq!(bank.grant(from, &terms).await.used, 0);
     let again = booked(bank.transfer(psp(), "again", &hold(from, to, 10)).await.unwrap());
-    let posted = bank.resolve(psp(), "post", again.id, Resolution::Post).await.unwrap();
+    let posted = bank.resolve(psp(), "post", again.id, Resolution::POST_ALL).await.unwrap();
     assert!(matches!(posted, Verdict::Recorded(_)), "{posted:?}");
     assert_eq!(bank.grant(from, &terms).await.used, 10);
     // Once the consent is taken back, the partner's holds are posted by staff or by nobody.
     bank.grant(from, &Terms { total_max: None, revision: 2, ..terms.clone() }).await;
     let late = booked(bank.transfer(psp(), "late", &hold(from, to, 5)).await.unwrap());
     bank.grant(from, &Terms { scopes: Scopes::default(), revision: 3, ..terms }).await;
-    let refused = bank.resolve(psp(), "post late", late.id, Resolution::Post).await.unwrap();
+    let refused = bank.resolve(psp(), "post late", late.id, Resolution::POST_ALL).await.unwrap();
     assert_eq!(refused, Verdict::Refused(Refusal::NotPermitted));
-    let posted = bank.resolve(staff("anna"), "post late", late.id, Resolution::Post).await.unwrap();
+    let posted = bank.resolve(staff("anna"), "post late", late.id, Resolution::POST_ALL).await.unwrap();
     assert!(matches!(posted, Verdict::Recorded(_)), "{posted:?}");
 }
 

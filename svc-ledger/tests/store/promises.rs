@@ -163,11 +163,11 @@ async fn house_money_needs_four_eyes(bank: &Bank) {
     let held = booked(bank.transfer(staff("anna"), "held", &hold(settlement(), account, 5)).await.unwrap());
     assert_eq!(held.state, TransferState::Pending);
     assert_eq!(bank.balance(account).await, (0, 0));
-    let alone = bank.resolve(staff("anna"), "post", held.id, Resolution::Post).await.unwrap();
+    let alone = bank.resolve(staff("anna"), "post", held.id, Resolution::POST_ALL).await.unwrap();
     assert_eq!(alone, Verdict::Refused(Refusal::FourEyes));
-    let stranger = bank.resolve(customer("jana"), "post", held.id, Resolution::Post).await.unwrap();
+    let stranger = bank.resolve(customer("jana"), "post", held.id, Resolution::POST_ALL).await.unwrap();
     assert_eq!(stranger, Verdict::Refused(Refusal::NotPermitted));
-    let posted = bank.resolve(staff("bert"), "post", held.id, Resolution::Post).await.unwrap();
+    let posted = bank.resolve(staff("bert"), "post", held.id, Resolution::POST_ALL).await.unwrap();
     let Verdict::Recorded(row) = posted else { panic!("{posted:?}") };
     let posted = bank.store.transfer_of_row(row).await.unwrap();
     assert_eq!((posted.id, posted.state), (held.id, TransferState::Posted));

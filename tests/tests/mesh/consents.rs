@@ -10,6 +10,7 @@ use e2e::grpc::{Calling, calling, channel, reason};
 use e2e::world::{CUSTOMER_SCOPES, Customer, unique};
 use proto::accounts::v1::accounts_service_client::AccountsServiceClient;
 use proto::accounts::v1::{GetAccountRequest, ListAccountsRequest};
+use proto::ledger::v1::create_transfer_request::Credit;
 use proto::ledger::v1::ledger_service_client::LedgerServiceClient;
 use proto::ledger::v1::{
     CreateTransferRequest, GetBalanceRequest, ListEntriesRequest, ListTransfersRequest, Money, Transfer,
@@ -60,10 +61,10 @@ impl Partner {
         let request = CreateTransferRequest {
             request_id: key.to_owned(),
             debit_account_id: from.to_owned(),
-            credit_account_id: to.to_owned(),
+            credit: Some(Credit::CreditAccountId(to.to_owned())),
             amount: Some(Money { currency_code: "EUR".to_owned(), minor_units }),
             reference: "by a partner".to_owned(),
-            pending: false,
+            ..Default::default()
         };
         Ok(self.ledger.create_transfer(request).await?.into_inner())
     }

@@ -9,6 +9,7 @@ use e2e::World;
 use e2e::grpc::reason;
 use e2e::world::{Customer, minor_units, transfer, unique};
 use futures::StreamExt as _;
+use proto::ledger::v1::create_transfer_request::Credit;
 use proto::ledger::v1::ledger_service_client::LedgerServiceClient;
 use proto::ledger::v1::{CreateTransferRequest, GetBalanceRequest, Money};
 use serde_json::json;
@@ -208,10 +209,10 @@ async fn transfers_read_the_same_over_grpc(world: Arc<World>) {
     let request = CreateTransferRequest {
         request_id: unique("grpc"),
         debit_account_id: from.clone(),
-        credit_account_id: to,
+        credit: Some(Credit::CreditAccountId(to)),
         amount: Some(Money { currency_code: "EUR".into(), minor_units: 15 }),
         reference: "by wire".into(),
-        pending: false,
+        ..Default::default()
     };
     let made = client.create_transfer(request.clone()).await.unwrap().into_inner();
     assert_eq!(client.create_transfer(request.clone()).await.unwrap().into_inner(), made);

@@ -8,7 +8,7 @@ use super::super::grant::{Grant, Scope, Terms};
 use super::super::journal::{Bounds, Kind, Taken};
 use super::super::verdict::{Refusal, Verdict};
 use super::super::view::Hold;
-use super::{Judge, side};
+use super::Judge;
 
 impl Judge {
     /// A consent is its own key: the same revision with the same terms again changes nothing.
@@ -38,7 +38,7 @@ impl Judge {
             }
             used = known.used;
         }
-        let mut row = self.row(command, Kind::Grant, &account, Some(side(&account)));
+        let mut row = self.row(command, Kind::Grant, Some(&account));
         row.flags = terms.scopes.bits();
         row.revision = Some(terms.revision);
         row.party = Some(terms.partner.clone());
@@ -76,12 +76,16 @@ impl Judge {
         })
     }
 
+    /// Whether the consent that a hold was made under leaves room for more of it.
+    pub(super) fn caps_leave_room(&self, hold: &Hold, more: Amount) -> Result<(), Refusal> {
+        let grant = hold.consent.and_then(|consent| self.view.grants.get(&consent));
+        let exceeded = grant.and_then(|grant| grant.exceeded_by_more(hold.amount, more));
+        exceeded.map_or(Ok(()), Err)
+    }
+
     /// Takes from a consent what its caps were found to leave room for; what is negative is given back.
     pub(super) fn take(&mut self, consent: Uuid, minor_units: i64) -> Option<Taken> {
-        let grant = self.view.grants.get_mut(&consent)?;
-        grant.used += minor_units;
-        self.grants.insert(consent);
-        Some(Taken { consent, used: grant.used })
+        self.put_used(consent, minor_units).map(|used| Taken { consent, used })
     }
 }
 
@@ -94,6 +98,6 @@ fn differences(known: &Terms, wanted: &Terms) -> Vec<&'static str> {
     ])
 }
 
-fn named<const N: usize>(fields: [(&'static str, bool); N]) -> Vec<&'static str> {
+pub(super) fn named<const N: usize>(fields: [(&'static str, bool); N]) -> Vec<&'static str> {
     fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }

@@ -8,26 +8,14 @@ use super::super::command::{Action, Command};
 use super::super::verdict::Verdict;
 use super::Judge;
 
-/// How much the batch had written before a command.
-#[derive(Clone, Copy)]
-pub(super) struct Mark {
-    rows: usize,
-    outcomes: usize,
-}
-
 impl Judge {
-    pub(super) fn mark(&self) -> Mark {
-        Mark { rows: self.rows.len(), outcomes: self.outcomes.len() }
-    }
-
-    /// Writes the event of the command at `place`, unless it was answered from what had been judged before.
-    pub(super) fn record(&mut self, place: usize, command: &Command, verdict: &Verdict, before: Mark) {
-        let Some(witness) = &command.witness else { return };
-        let row = self.rows.get(before.rows).map(|row| row.id);
-        let judged = row.is_some() || self.outcomes.len() > before.outcomes || is_refusal_of_its_own(verdict);
-        if !judged {
+    /// Writes the event of a command that was judged and not answered from what had been judged before: `place` is that of its
+    /// verdict, `row` the first that it left.
+    pub(super) fn record(&mut self, place: usize, command: &Command, verdict: &Verdict, row: Option<Uuid>) {
+        if *verdict == Verdict::NotAttempted {
             return;
         }
+        let Some(witness) = &command.witness else { return };
         let resource = self.touched(&command.action, row);
         let id = row.unwrap_or(witness.id);
         self.events.push(Event { id, place, call: witness.call.clone(), resource });
@@ -36,15 +24,24 @@ impl Judge {
     fn touched(&self, action: &Action, row: Option<Uuid>) -> Option<String> {
         match (action, row) {
             (Action::Open(open), _) => self.account(&open.id),
+            (Action::SetState(wanted), _) => self.account(&wanted.account),
+            (Action::SetLimits(wanted), _) => self.account(&wanted.account),
             (Action::Grant(grant), _) => {
                 let account = self.account(&grant.account)?;
                 Some(format!("{account}/consents/{}", grant.terms.consent))
             }
-            (Action::Transfer(..), Some(row)) => Some(format!("transfers/{row}")),
+            (Action::Transfer(..) | Action::Reverse(..), Some(row)) => Some(format!("transfers/{row}")),
             (Action::Transfer(_, transfer), None) => self.account(&transfer.debit),
+            (Action::Reverse(_, reverse), None) => {
+                let known = self.view.holds.contains_key(&reverse.transfer)
+                    || self.view.directs.contains_key(&reverse.transfer);
+                known.then(|| format!("transfers/{}", reverse.transfer))
+            }
             (Action::Resolve(_, resolve), _) => {
                 self.view.holds.get(&resolve.transfer).map(|_| format!("transfers/{}", resolve.transfer))
             }
+            (Action::Expire(hold), _) => Some(format!("transfers/{hold}")),
+            (Action::ClosePeriod(_, end_date), _) => Some(format!("periods/{end_date}")),
         }
     }
 
@@ -52,21 +49,5 @@ impl Judge {
         let name = |account: &Account| display_name(account.id, account.purpose, account.currency);
         let place = self.view.accounts.place_of(id)?;
         Some(format!("accounts/{}", name(&self.view.accounts.rows()[place])))
-    }
-}
-
-/// Whether the verdict is a refusal that no key keeps: it is given anew each time, and each time leaves an event.
-fn is_refusal_of_its_own(verdict: &Verdict) -> bool {
-    match verdict {
-        Verdict::BodyChanged(_)
-        | Verdict::AccountExists(_)
-        | Verdict::NoAccount
-        | Verdict::GrantExists(_)
-        | Verdict::StaleRevision => true,
-        Verdict::Opened(_)
-        | Verdict::Granted(_)
-        | Verdict::Booked(_)
-        | Verdict::Recorded(_)
-        | Verdict::Refused(_) => false,
     }
 }

@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::NaiveDate;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, Row as _};
 use uuid::Uuid;
 
 use crate::domain::account::{Account, Totals};
-use crate::domain::command::{Action, Command};
+use crate::domain::command::{Action, Command, Unit};
 use crate::domain::grant::{Grant, Terms};
+use crate::domain::period::{Line, TrialBalance};
 use crate::domain::request::{BodyHash, Key};
 use crate::domain::verdict::{Outcome, Refusal};
-use crate::domain::view::{Accounts, Head, Hold, View};
+use crate::domain::view::{Accounts, Direct, Head, Hold, View};
 use crate::store::rows::{
-    account_state, cap, corrupt, currency, hash, purpose, scope, scopes, transfer_state,
+    account_state, cap, chart, corrupt, currency, hash, purpose, scope, scopes, transfer_state,
 };
 
 /// What the commands of a batch name.
@@ -26,38 +28,22 @@ struct Named {
     consents: Vec<Uuid>,
     /// Accounts that partners debit, with the partner.
     debits: Vec<(Uuid, String)>,
+    /// Holds whose whole chain is concerned.
+    chains: Vec<Uuid>,
+    /// Transfers to be reversed.
+    reversed: Vec<Uuid>,
+    /// Whether a period is to be closed.
+    closing: bool,
 }
 
 impl Named {
-    fn by<'a>(commands: impl IntoIterator<Item = &'a Command>) -> Self {
+    fn by<'a>(units: impl IntoIterator<Item = &'a Unit>) -> Self {
         let mut named = Self::default();
-        for command in commands {
-            match &command.action {
-                Action::Open(open) => {
-                    named.accounts.push(open.id);
-                    named.parties.push(open.id);
-                }
-                Action::Grant(grant) => {
-                    named.accounts.push(grant.account);
-                    named.consents.push(grant.terms.consent);
-                }
-                Action::Transfer(request, transfer) => {
-                    if let Some(partner) = &command.actor.partner {
-                        named.debits.push((transfer.debit, partner.clone()));
-                    }
-                    named.accounts.extend([transfer.debit, transfer.credit]);
-                    if !command.actor.staff {
-                        named.parties.push(transfer.debit);
-                    }
-                    named.keys.push(request.key.clone());
-                }
-                Action::Resolve(request, resolve) => {
-                    named.holds.push(resolve.transfer);
-                    named.keys.push(request.key.clone());
-                }
-            }
+        for command in units.into_iter().flat_map(|unit| &unit.commands) {
+            named.add(command);
         }
-        for ids in [&mut named.accounts, &mut named.parties, &mut named.holds, &mut named.consents] {
+        let Self { accounts, parties, holds, consents, chains, reversed, .. } = &mut named;
+        for ids in [accounts, parties, holds, consents, chains, reversed] {
             ids.sort_unstable();
             ids.dedup();
         }
@@ -65,15 +51,54 @@ impl Named {
         named.debits.dedup();
         named
     }
+
+    fn add(&mut self, command: &Command) {
+        if let Some((request, _)) = command.action.request() {
+            self.keys.push(request.key.clone());
+        }
+        match &command.action {
+            Action::Open(open) => {
+                self.accounts.push(open.id);
+                self.parties.push(open.id);
+            }
+            Action::SetState(wanted) => self.accounts.push(wanted.account),
+            Action::SetLimits(wanted) => self.accounts.push(wanted.account),
+            Action::Grant(grant) => {
+                self.accounts.push(grant.account);
+                self.consents.push(grant.terms.consent);
+            }
+            Action::Transfer(_, transfer) => {
+                if let Some(partner) = &command.actor.partner {
+                    self.debits.push((transfer.debit, partner.clone()));
+                }
+                self.accounts.extend([transfer.debit, transfer.credit]);
+                if !command.actor.staff {
+                    self.parties.push(transfer.debit);
+                }
+            }
+            Action::Resolve(_, resolve) => {
+                self.holds.push(resolve.transfer);
+                if resolve.resolution.is_whole_chain() {
+                    self.chains.push(resolve.transfer);
+                }
+            }
+            Action::Reverse(_, reverse) => {
+                self.holds.push(reverse.transfer);
+                self.reversed.push(reverse.transfer);
+            }
+            Action::Expire(hold) => self.holds.push(*hold),
+            Action::ClosePeriod(..) => self.closing = true,
+        }
+    }
 }
 
 /// Locks the head, to be held to the end of the transaction, and reads what the commands concern.
 pub(in crate::store) async fn open<'a>(
     connection: &mut PgConnection,
-    commands: impl IntoIterator<Item = &'a Command>,
+    units: impl IntoIterator<Item = &'a Unit>,
 ) -> Result<View, sqlx::Error> {
-    let named = Named::by(commands);
-    let row = sqlx::query("SELECT * FROM ledger.open_batch($1, $2, $3, $4, $5, $6, $7, $8)")
+    let named = Named::by(units);
+    let row = sqlx::query("SELECT * FROM ledger.open_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
         .bind(named.accounts)
         .bind(named.parties)
         .bind(named.holds)
@@ -82,6 +107,9 @@ pub(in crate::store) async fn open<'a>(
         .bind(named.consents)
         .bind(named.debits.iter().map(|(account, _)| *account).collect::<Vec<_>>())
         .bind(named.debits.into_iter().map(|(_, partner)| partner).collect::<Vec<_>>())
+        .bind(named.chains)
+        .bind(named.reversed)
+        .bind(named.closing)
         .fetch_one(connection)
         .await?;
     Ok(View {
@@ -89,11 +117,15 @@ pub(in crate::store) async fn open<'a>(
             seq: row.try_get("head_seq")?,
             hash: hash(row.try_get("head_hash")?)?,
             now: row.try_get("now_ms")?,
+            closed_until: row.try_get("closed_until")?,
         },
         accounts: accounts(&row)?,
         parties: parties(&row)?,
         grants: grants(&row)?,
         holds: holds(&row)?,
+        directs: directs(&row)?,
+        reversals: reversals(&row)?,
+        trial_balance: if named.closing { Some(trial_balance(&row)?) } else { None },
         outcomes: outcomes(&row, named.keys)?,
     })
 }
@@ -111,7 +143,10 @@ fn accounts(row: &PgRow) -> Result<Accounts, sqlx::Error> {
     let id: Vec<Uuid> = array(row, "account_id")?;
     let currencies: Vec<i16> = array(row, "account_currency")?;
     let purposes: Vec<i16> = array(row, "account_purpose")?;
+    let types: Vec<i16> = array(row, "account_type")?;
+    let gl_codes: Vec<i32> = array(row, "account_gl_code")?;
     let floor: Vec<Option<i64>> = array(row, "account_floor")?;
+    let ceiling: Vec<Option<i64>> = array(row, "account_ceiling")?;
     let state: Vec<i16> = array(row, "account_state")?;
     let revision: Vec<i64> = array(row, "account_revision")?;
     let version: Vec<i64> = array(row, "account_version")?;
@@ -127,7 +162,9 @@ fn accounts(row: &PgRow) -> Result<Accounts, sqlx::Error> {
             id: id[place],
             currency: currency(currencies[place])?,
             purpose: purpose(purposes[place])?,
+            chart: chart(types[place], gl_codes[place])?,
             floor: floor[place],
+            ceiling: ceiling[place],
             state: account_state(state[place])?,
             state_revision: revision[place],
             version: version[place],
@@ -158,7 +195,14 @@ fn holds(row: &PgRow) -> Result<BTreeMap<Uuid, Hold>, sqlx::Error> {
     let debit: Vec<i64> = array(row, "hold_dr")?;
     let credit: Vec<i64> = array(row, "hold_cr")?;
     let amount: Vec<i64> = array(row, "hold_amount")?;
+    let remaining: Vec<i64> = array(row, "hold_remaining")?;
+    let captured: Vec<i64> = array(row, "hold_captured")?;
     let state: Vec<i16> = array(row, "hold_state")?;
+    let external: Vec<bool> = array(row, "hold_external")?;
+    let exchange: Vec<bool> = array(row, "hold_exchange")?;
+    let link: Vec<Option<i64>> = array(row, "hold_link")?;
+    let value_date: Vec<NaiveDate> = array(row, "hold_value_date")?;
+    let expires_at: Vec<Option<i64>> = array(row, "hold_expires_ms")?;
     let consent: Vec<Option<Uuid>> = array(row, "hold_consent")?;
     let resolved_by: Vec<Option<Uuid>> = array(row, "hold_resolved_by")?;
     let hold = |place: usize| -> Result<Hold, sqlx::Error> {
@@ -167,12 +211,56 @@ fn holds(row: &PgRow) -> Result<BTreeMap<Uuid, Hold>, sqlx::Error> {
             debit: debit[place],
             credit: credit[place],
             amount: amount[place],
+            remaining: remaining[place],
+            captured: captured[place],
             state: transfer_state(state[place])?,
+            expires_at: expires_at[place],
+            value_date: value_date[place],
+            link: link[place],
+            external: external[place],
+            exchange: exchange[place],
             consent: consent[place],
             resolved_by: resolved_by[place],
         })
     };
     ids.iter().enumerate().map(|(place, id)| Ok((*id, hold(place)?))).collect()
+}
+
+fn directs(row: &PgRow) -> Result<BTreeMap<Uuid, Direct>, sqlx::Error> {
+    let ids: Vec<Uuid> = array(row, "direct_id")?;
+    let debit: Vec<i64> = array(row, "direct_dr")?;
+    let credit: Vec<i64> = array(row, "direct_cr")?;
+    let amount: Vec<i64> = array(row, "direct_amount")?;
+    let is_final: Vec<bool> = array(row, "direct_final")?;
+    let direct = |place: usize| Direct {
+        debit: debit[place],
+        credit: credit[place],
+        amount: amount[place],
+        is_final: is_final[place],
+    };
+    Ok(ids.iter().enumerate().map(|(place, id)| (*id, direct(place))).collect())
+}
+
+fn reversals(row: &PgRow) -> Result<BTreeMap<Uuid, Uuid>, sqlx::Error> {
+    let transfers: Vec<Uuid> = array(row, "reversal_transfer")?;
+    Ok(transfers.into_iter().zip(array::<Uuid>(row, "reversal_by")?).collect())
+}
+
+fn trial_balance(row: &PgRow) -> Result<TrialBalance, sqlx::Error> {
+    let currencies: Vec<i16> = array(row, "trial_currency")?;
+    let types: Vec<i16> = array(row, "trial_type")?;
+    let gl_codes: Vec<i32> = array(row, "trial_gl_code")?;
+    let accounts: Vec<i64> = array(row, "trial_accounts")?;
+    let debits: Vec<String> = array(row, "trial_debits")?;
+    let credits: Vec<String> = array(row, "trial_credits")?;
+    let sum = |text: &str| text.parse::<i128>().map_err(|_| corrupt("sum"));
+    let mut balance = TrialBalance::default();
+    for place in 0..currencies.len() {
+        let line =
+            Line { accounts: accounts[place], debits: sum(&debits[place])?, credits: sum(&credits[place])? };
+        balance.add(currency(currencies[place])?, chart(types[place], gl_codes[place])?, line);
+    }
+    Ok(balance)
 }
 
 fn grants(row: &PgRow) -> Result<BTreeMap<Uuid, Grant>, sqlx::Error> {

@@ -1,6 +1,7 @@
 //! The posted entries of an account with the balance after each, in the journal's order. Both sides' indexes are in that order,
 //! so a page costs its own length, wherever in the past it lies.
 
+use chrono::NaiveDate;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -49,6 +50,8 @@ pub struct Entry {
     pub reference: String,
     /// In milliseconds of the Unix time.
     pub booked_at: i64,
+    /// The day it counts for.
+    pub value_date: NaiveDate,
 }
 
 /// An account's own side of its entries: what all of them share.
@@ -81,14 +84,14 @@ impl Store {
             "SELECT e.*, o.id AS other_id, o.purpose AS other_purpose, o.currency AS other_currency, d.reference, ",
             admits!("o.no", "$7", "$9", "$10"),
             " AS own FROM ( \
-             (SELECT id, coalesce(ref, id) AS transfer, -amount AS amount, dr_posted AS balance, dr_version AS version, seq, \
-              cr AS other, (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
-              FROM ledger.journal WHERE dr = $1 AND kind IN ($5, $6) AND id >= $2 AND id < $3 AND id > $8 \
+             (SELECT id, CASE WHEN kind = $6 THEN ref ELSE id END AS transfer, -amount AS amount, dr_posted AS balance, dr_version AS version, seq, \
+              cr AS other, value_date, (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
+              FROM ledger.journal WHERE dr = $1 AND kind IN ($5, $6, $11) AND id >= $2 AND id < $3 AND id > $8 \
               ORDER BY id LIMIT $4) \
              UNION ALL \
-             (SELECT id, coalesce(ref, id), amount, cr_posted, cr_version, seq, dr, \
+             (SELECT id, CASE WHEN kind = $6 THEN ref ELSE id END, amount, cr_posted, cr_version, seq, dr, value_date, \
               (extract(epoch FROM booked_at) * 1000)::bigint \
-              FROM ledger.journal WHERE cr = $1 AND kind IN ($5, $6) AND id >= $2 AND id < $3 AND id > $8 \
+              FROM ledger.journal WHERE cr = $1 AND kind IN ($5, $6, $11) AND id >= $2 AND id < $3 AND id > $8 \
               ORDER BY id LIMIT $4)) e \
              JOIN ledger.account o ON o.no = e.other \
              LEFT JOIN ledger.transfer_detail d ON d.transfer = e.transfer \
@@ -106,6 +109,7 @@ impl Store {
         .bind(window.after.unwrap_or(Uuid::nil()))
         .bind(viewer.partner())
         .bind(Scope::ReadEntries as i16)
+        .bind(Kind::Reverse as i16)
         .fetch_all(&self.pool)
         .await
         .map_err(Error::reading)?;
@@ -131,5 +135,6 @@ fn entry(row: &PgRow, viewer: &Viewer) -> Result<Entry, sqlx::Error> {
         counterparty: known.then_some(other),
         reference: row.try_get::<Option<String>, _>("reference")?.unwrap_or_default(),
         booked_at: row.try_get("booked_ms")?,
+        value_date: row.try_get("value_date")?,
     })
 }

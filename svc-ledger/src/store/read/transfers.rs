@@ -5,67 +5,58 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::{Named, Viewer};
+use crate::domain::command::ExternalPayee;
 use crate::domain::grant::Scope;
 use crate::domain::journal::Kind;
 use crate::domain::verdict::{Party, Transfer, TransferState};
 use crate::error::{Error, Resource};
 use crate::store::Store;
-use crate::store::rows::{currency, kind, purpose, transfer_state};
+use crate::store::rows::{corrupt, currency, exchange, kind, purpose, transfer_state};
 
-/// A row `j` of the journal with its two accounts and its text, for [`transfer`].
-macro_rules! transfer_columns {
+/// The row `j` of the journal that made a transfer, as the transfer stands, with its two accounts and its texts, for [`transfer`].
+macro_rules! columns {
     () => {
-        "coalesce(j.ref, j.id) AS transfer, j.kind, j.amount, j.currency, \
-         d.id AS debit_id, d.purpose AS debit_purpose, c.id AS credit_id, c.purpose AS credit_purpose, t.reference "
+        "j.id, j.kind, j.currency, j.link, j.ref, j.value_date, j.quote, j.rate, coalesce(h.amount, j.amount) AS amount, \
+         h.state, h.captured, h.remaining, coalesce(r.seq, j.seq) AS seq, \
+         (extract(epoch FROM coalesce(r.booked_at, j.booked_at)) * 1000)::bigint AS booked_ms, \
+         (extract(epoch FROM h.expires_at) * 1000)::bigint AS expires_ms, v.reversed_by, \
+         d.id AS debit_id, d.purpose AS debit_purpose, c.id AS credit_id, c.purpose AS credit_purpose, \
+         t.reference, t.iban, t.name "
     };
 }
 
-macro_rules! transfer_joins {
+macro_rules! joins {
     () => {
         "JOIN ledger.account d ON d.no = j.dr JOIN ledger.account c ON c.no = j.cr \
-         LEFT JOIN ledger.transfer_detail t ON t.transfer = coalesce(j.ref, j.id) "
+         LEFT JOIN ledger.hold h ON h.id = j.id LEFT JOIN ledger.journal r ON r.id = h.resolved_by \
+         LEFT JOIN ledger.reversal v ON v.transfer = j.id LEFT JOIN ledger.transfer_detail t ON t.transfer = j.id "
     };
 }
 
-/// The same as it stands: a hold's state is that of the row that ended it.
-macro_rules! standing_columns {
-    () => {
-        concat!(
-            transfer_columns!(),
-            ", h.state, coalesce(r.seq, j.seq) AS seq, \
-             (extract(epoch FROM coalesce(r.booked_at, j.booked_at)) * 1000)::bigint AS booked_ms "
-        )
-    };
-}
-
-macro_rules! standing_joins {
-    () => {
-        concat!(
-            transfer_joins!(),
-            "LEFT JOIN ledger.hold h ON h.id = j.id LEFT JOIN ledger.journal r ON r.id = h.resolved_by "
-        )
-    };
-}
+/// The kinds of row that make a transfer.
+const MAKING: [i16; 3] = [Kind::Transfer as i16, Kind::Hold as i16, Kind::Reverse as i16];
 
 impl Store {
-    /// A transfer as the command behind a row of the journal left it, for whoever gave that command.
+    /// The transfer that a row of the journal made or changed, as the row left it, for whoever gave the command behind it.
     ///
     /// # Errors
     /// When there is no such row; [`Error::OutcomeUnknown`] when it cannot be read, for the command is done already.
     pub async fn transfer_of_row(&self, row: Uuid) -> Result<Transfer, Error> {
         let row = sqlx::query(concat!(
-            "SELECT ",
-            transfer_columns!(),
-            ", NULL::smallint AS state, j.seq, (extract(epoch FROM j.booked_at) * 1000)::bigint AS booked_ms \
-             FROM ledger.journal j ",
-            transfer_joins!(),
-            "WHERE j.id = $1"
+            "SELECT o.kind AS row_kind, o.amount AS row_amount, o.remaining AS row_remaining, o.seq AS row_seq, \
+             (extract(epoch FROM o.booked_at) * 1000)::bigint AS row_booked_ms, ",
+            columns!(),
+            "FROM ledger.journal o \
+             JOIN ledger.journal j ON j.id = CASE WHEN o.kind = ANY ($2) THEN o.id ELSE o.ref END ",
+            joins!(),
+            "WHERE o.id = $1"
         ))
         .bind(row)
+        .bind(MAKING)
         .fetch_optional(&self.pool)
         .await
         .map_err(Error::answering)?;
-        transfer(&row.ok_or(Error::Corrupt("outcome"))?).map_err(Error::answering)
+        as_left(&row.ok_or(Error::Corrupt("outcome"))?).map_err(Error::answering)
     }
 
     /// A transfer as it stands.
@@ -75,18 +66,17 @@ impl Store {
     pub async fn transfer(&self, viewer: &Viewer, id: Uuid) -> Result<Transfer, Error> {
         let row = sqlx::query(concat!(
             "SELECT ",
-            standing_columns!(),
+            columns!(),
             ", ",
-            admits!("j.dr", "$4", "$5", "$6"),
+            admits!("j.dr", "$3", "$4", "$5"),
             " AS payer, ",
-            admits!("j.cr", "$4", "$5", "$6"),
+            admits!("j.cr", "$3", "$4", "$5"),
             " AS payee FROM ledger.journal j ",
-            standing_joins!(),
-            "WHERE j.id = $1 AND j.kind IN ($2, $3)"
+            joins!(),
+            "WHERE j.id = $1 AND j.kind = ANY ($2)"
         ))
         .bind(id)
-        .bind(Kind::Transfer as i16)
-        .bind(Kind::Hold as i16)
+        .bind(MAKING)
         .bind(viewer.customer())
         .bind(viewer.partner())
         .bind(Scope::ReadEntries as i16)
@@ -119,24 +109,23 @@ impl Store {
         let rows = sqlx::query(concat!(
             "WITH page AS ( \
              SELECT DISTINCT x.id FROM unnest($1::bigint[]) a (no) CROSS JOIN LATERAL ( \
-             (SELECT id FROM ledger.journal WHERE dr = a.no AND kind IN ($4, $5) AND id < $2 ORDER BY id DESC LIMIT $3) \
+             (SELECT id FROM ledger.journal WHERE dr = a.no AND kind = ANY ($4) AND id < $2 ORDER BY id DESC LIMIT $3) \
              UNION ALL \
-             (SELECT id FROM ledger.journal WHERE cr = a.no AND kind IN ($4, $5) AND id < $2 ORDER BY id DESC LIMIT $3)) x \
-             WHERE $7::text IS NULL OR ",
-            admits!("a.no", "$6", "$7", "$8"),
+             (SELECT id FROM ledger.journal WHERE cr = a.no AND kind = ANY ($4) AND id < $2 ORDER BY id DESC LIMIT $3)) x \
+             WHERE $6::text IS NULL OR ",
+            admits!("a.no", "$5", "$6", "$7"),
             " ORDER BY x.id DESC LIMIT $3) SELECT ",
-            standing_columns!(),
+            columns!(),
             ", ",
-            admits!("j.dr", "$6", "$7", "$8"),
+            admits!("j.dr", "$5", "$6", "$7"),
             " AS payer FROM page JOIN ledger.journal j ON j.id = page.id ",
-            standing_joins!(),
+            joins!(),
             "ORDER BY j.id DESC"
         ))
         .bind(accounts)
         .bind(before.unwrap_or(Uuid::max()))
         .bind(limit)
-        .bind(Kind::Transfer as i16)
-        .bind(Kind::Hold as i16)
+        .bind(MAKING)
         .bind(viewer.customer())
         .bind(viewer.partner())
         .bind(Scope::ReadEntries as i16)
@@ -173,24 +162,69 @@ fn shown(row: &PgRow, viewer: &Viewer) -> Result<Transfer, sqlx::Error> {
 }
 
 fn transfer(row: &PgRow) -> Result<Transfer, sqlx::Error> {
-    let state = match row.try_get::<Option<i16>, _>("state")? {
-        Some(state) => transfer_state(state)?,
-        None => match kind(row.try_get("kind")?)? {
-            Kind::Transfer | Kind::Post => TransferState::Posted,
-            Kind::Void => TransferState::Voided,
-            Kind::Hold => TransferState::Pending,
-            Kind::Open | Kind::Party | Kind::Grant => return Err(super::super::rows::corrupt("transfer")),
-        },
+    let amount: i64 = row.try_get("amount")?;
+    let (state, posted, held) = match row.try_get::<Option<i16>, _>("state")? {
+        Some(state) => (transfer_state(state)?, row.try_get("captured")?, row.try_get("remaining")?),
+        None => (TransferState::Posted, amount, 0),
     };
+    let reverses = match kind(row.try_get("kind")?)? {
+        Kind::Reverse => row.try_get("ref")?,
+        Kind::Transfer | Kind::Hold => None,
+        Kind::Open
+        | Kind::Limits
+        | Kind::State
+        | Kind::Party
+        | Kind::Grant
+        | Kind::Increment
+        | Kind::Post
+        | Kind::Void
+        | Kind::Expire
+        | Kind::ClosePeriod => return Err(corrupt("transfer")),
+    };
+    let (iban, name): (Option<String>, Option<String>) = (row.try_get("iban")?, row.try_get("name")?);
     Ok(Transfer {
-        id: row.try_get("transfer")?,
+        id: row.try_get("id")?,
         debit: Some(Party { id: row.try_get("debit_id")?, purpose: purpose(row.try_get("debit_purpose")?)? }),
-        credit: Party { id: row.try_get("credit_id")?, purpose: purpose(row.try_get("credit_purpose")?)? },
-        amount: row.try_get("amount")?,
+        credit: Some(Party {
+            id: row.try_get("credit_id")?,
+            purpose: purpose(row.try_get("credit_purpose")?)?,
+        }),
+        amount,
+        posted,
+        held,
         currency: currency(row.try_get("currency")?)?,
         state,
         reference: row.try_get::<Option<String>, _>("reference")?.unwrap_or_default(),
         seq: row.try_get("seq")?,
         booked_at: row.try_get("booked_ms")?,
+        expires_at: row.try_get("expires_ms")?,
+        value_date: row.try_get("value_date")?,
+        link: row.try_get("link")?,
+        reverses,
+        reversed_by: row.try_get("reversed_by")?,
+        exchange: exchange(row.try_get("quote")?, row.try_get("rate")?),
+        payee: iban.zip(name).map(|(iban, name)| ExternalPayee { iban, name }),
     })
+}
+
+/// A transfer as one of its rows left it, whatever has become of it since: the same answer for ever. What the hold's own figures
+/// say is used only where nothing can change them any more: its amount once a part was posted, what was posted once it has ended.
+fn as_left(row: &PgRow) -> Result<Transfer, sqlx::Error> {
+    let transfer = transfer(row)?;
+    let moved: i64 = row.try_get("row_amount")?;
+    let left = row.try_get::<Option<i64>, _>("row_remaining")?.unwrap_or_default();
+    let ended = |unposted| if transfer.posted > 0 { TransferState::Posted } else { unposted };
+    let (amount, state, posted, held) = match kind(row.try_get("row_kind")?)? {
+        Kind::Hold | Kind::Increment => (left, TransferState::Pending, 0, left),
+        Kind::Transfer | Kind::Reverse => (moved, TransferState::Posted, moved, 0),
+        Kind::Post if left > 0 => (transfer.amount, TransferState::Pending, transfer.amount - left, left),
+        Kind::Post => (transfer.amount, TransferState::Posted, transfer.posted, 0),
+        Kind::Void => (transfer.amount, ended(TransferState::Voided), transfer.posted, 0),
+        Kind::Expire => (transfer.amount, ended(TransferState::Expired), transfer.posted, 0),
+        Kind::Open | Kind::Limits | Kind::State | Kind::Party | Kind::Grant | Kind::ClosePeriod => {
+            return Err(corrupt("transfer"));
+        }
+    };
+    let (seq, booked_at) = (row.try_get("row_seq")?, row.try_get("row_booked_ms")?);
+    Ok(Transfer { amount, state, posted, held, seq, booked_at, reversed_by: None, ..transfer })
 }

@@ -1,0 +1,62 @@
+//! The journal as auditors and services see it.
+
+use std::pin::Pin;
+
+use proto::ledger::v1 as pb;
+use proto::ledger::v1::journal_service_server::JournalService;
+use tonic::{Request, Response, Status};
+
+use super::Rpc;
+use crate::error::Error;
+
+/// What a stream of answers is.
+pub(super) type Stream<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl JournalService for Rpc {
+    async fn get_trial_balance(
+        &self,
+        _request: Request<pb::GetTrialBalanceRequest>,
+    ) -> Result<Response<pb::TrialBalance>, Status> {
+        Err(Error::NotDone.into())
+    }
+
+    async fn close_period(
+        &self,
+        _request: Request<pb::ClosePeriodRequest>,
+    ) -> Result<Response<pb::Period>, Status> {
+        Err(Error::NotDone.into())
+    }
+
+    async fn list_periods(
+        &self,
+        _request: Request<pb::ListPeriodsRequest>,
+    ) -> Result<Response<pb::ListPeriodsResponse>, Status> {
+        Err(Error::NotDone.into())
+    }
+
+    type VerifyJournalStream = Stream<pb::VerifyJournalResponse>;
+
+    async fn verify_journal(
+        &self,
+        _request: Request<pb::VerifyJournalRequest>,
+    ) -> Result<Response<Self::VerifyJournalStream>, Status> {
+        Err(Error::NotDone.into())
+    }
+
+    async fn get_transfer_proof(
+        &self,
+        _request: Request<pb::GetTransferProofRequest>,
+    ) -> Result<Response<pb::TransferProof>, Status> {
+        Err(Error::NotDone.into())
+    }
+
+    type WatchJournalStream = Stream<pb::WatchJournalResponse>;
+
+    async fn watch_journal(
+        &self,
+        _request: Request<pb::WatchJournalRequest>,
+    ) -> Result<Response<Self::WatchJournalStream>, Status> {
+        Err(Error::NotDone.into())
+    }
+}
