@@ -15,5 +15,6 @@ mod contract;
 mod faults;
 mod head;
 mod partners;
+mod payees;
 mod postgres;
 mod promises;
