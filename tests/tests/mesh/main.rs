@@ -15,6 +15,8 @@ mod faults;
 mod foreign;
 mod golden;
 mod ledger;
+mod outcomes;
+mod payees;
 mod refusals;
 mod revocation;
 mod secrecy;
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         foreign::TESTS,
         golden::TESTS,
         ledger::TESTS,
+        payees::TESTS,
         refusals::TESTS,
         revocation::TESTS,
         security::bodies::TESTS,
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         security::rotation::TESTS,
         drains::TESTS,
         faults::TESTS,
+        outcomes::TESTS,
         security::telling::TESTS,
         secrecy::TESTS,
     ];
