@@ -70,11 +70,11 @@ mod tests {
     fn conversions_follow_exponents_and_round_half_to_even() {
         let currency = |code| Currency::parse(code).unwrap();
         let cases = [
-            ("1.0834", 100_00, "EUR", "USD", Some(108_34)),
-            ("162.5", 1_00, "EUR", "JPY", Some(162)),
-            ("163.5", 1_00, "EUR", "JPY", Some(164)),
+            ("1.0834", 10_000, "EUR", "USD", Some(10_834)),
+            ("162.5", 100, "EUR", "JPY", Some(162)),
+            ("163.5", 100, "EUR", "JPY", Some(164)),
             ("0.00615", 1_000, "JPY", "EUR", Some(615)),
-            ("0.376", 10_00, "USD", "KWD", Some(3_760)),
+            ("0.376", 1_000, "USD", "KWD", Some(3_760)),
             ("0.001", 1, "EUR", "USD", None),
             ("9999999999", i64::MAX, "EUR", "USD", None),
         ];

@@ -94,11 +94,10 @@ impl Verdict {
     /// The verdict of a validation: what it says was made has not been made.
     #[must_use]
     pub fn unmade(self) -> Self {
-        match self {
-            Self::Booked(transfer) => {
-                Self::Booked(Transfer { id: Uuid::nil(), seq: 0, link: None, ..transfer })
-            }
-            other => other,
+        if let Self::Booked(transfer) = self {
+            Self::Booked(Transfer { id: Uuid::nil(), seq: 0, link: None, ..transfer })
+        } else {
+            self
         }
     }
 }

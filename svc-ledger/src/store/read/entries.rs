@@ -89,7 +89,7 @@ impl Store {
               FROM ledger.journal WHERE dr = $1 AND kind IN ($5, $6, $11) AND id >= $2 AND id < $3 AND id > $8 \
               ORDER BY id LIMIT $4) \
              UNION ALL \
-             (SELECT id, CASE WHEN kind = $6 THEN ref ELSE id END, amount, cr_posted, cr_version, seq, dr, value_date, \
+             (SELECT id, CASE WHEN kind = $6 THEN ref ELSE id END AS transfer, amount, cr_posted, cr_version, seq, dr, value_date, \
               (extract(epoch FROM booked_at) * 1000)::bigint \
               FROM ledger.journal WHERE cr = $1 AND kind IN ($5, $6, $11) AND id >= $2 AND id < $3 AND id > $8 \
               ORDER BY id LIMIT $4)) e \
