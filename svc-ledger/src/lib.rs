@@ -8,6 +8,7 @@
 //! Reading order: [`domain`] (the rules, pure), [`domain::judge`] first; [`store`] (batches under the head lock, reads);
 //! [`rpc`] (the contract, decoded and encoded); [`config`]; [`error`].
 
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod error;

@@ -4,5 +4,5 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    chassis::run::service::<svc_ledger::Ledger>()
+    svc_ledger::cli::main()
 }

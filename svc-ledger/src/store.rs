@@ -3,14 +3,16 @@
 //! neither a log of the server nor one of ours can hold what a caller sent.
 
 mod batch;
+mod chain;
 mod connect;
+mod copy;
 mod link;
 mod numbers;
 pub mod outbox;
 pub mod read;
 mod rows;
 mod schema;
-mod verify;
+pub mod verify;
 mod writer;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 //! range of booking times is a range of ids. The canonical bytes of a row are what the hash chain commits to.
 
 use chrono::{Datelike as _, NaiveDate};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::account::Amount;
@@ -181,48 +182,52 @@ pub fn first_id_at(booked_at: i64) -> Uuid {
     Uuid::from_u128(time << 80)
 }
 
-/// Version of the canonical form, its first byte.
+/// Version of the canonical form, the first byte of the public part.
 const CANONICAL_VERSION: u8 = 1;
+/// Bytes that most rows' public parts fit in.
+const PUBLIC_BYTES: usize = 320;
+
+/// The two sides of a row, as far as what is said of them is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The account debited.
+    Debit,
+    /// The account credited, or the one account concerned.
+    Credit,
+}
 
 impl Row {
-    /// The canonical bytes: every field in the order of the struct, integers big endian, an absent one as a zero byte and a
-    /// present one behind a one byte, texts behind their length.
+    /// What of the row everybody may know who may know of it at all: every field but what [`Row::side`] tells, in the order of the
+    /// struct, integers big endian, an absent one as a zero byte and a present one behind a one byte, texts behind their length.
     #[must_use]
-    pub fn canonical(&self) -> Vec<u8> {
-        let mut out = Canonical(Vec::with_capacity(384));
+    pub fn public(&self) -> Vec<u8> {
+        let mut out = Canonical(Vec::with_capacity(PUBLIC_BYTES));
         out.0.push(CANONICAL_VERSION);
         out.0.extend_from_slice(self.id.as_bytes());
         out.int(self.seq);
         out.0.extend_from_slice(&(self.kind as i16).to_be_bytes());
         out.option(self.currency, |out, currency| out.0.extend_from_slice(&currency.numeric().to_be_bytes()));
-        out.option(self.amount, |out, amount| out.int(amount));
-        out.option(self.remaining, |out, remaining| out.int(remaining));
-        for side in [self.debit, self.credit] {
-            out.option(side, |out, side| {
-                for figure in [side.account, side.version, side.posted, side.held, side.expected] {
-                    out.int(figure);
-                }
-            });
-        }
-        for limit in [self.floor, self.ceiling, self.link] {
-            out.option(limit, |out, limit| out.int(limit));
+        for figure in [
+            self.amount,
+            self.remaining,
+            self.debit.map(|side| side.account),
+            self.credit.map(|side| side.account),
+            self.link,
+        ] {
+            out.option(figure, Canonical::int);
         }
         out.option(self.reference, |out, id| out.0.extend_from_slice(id.as_bytes()));
         out.0.extend_from_slice(&self.flags.to_be_bytes());
         out.option(self.gl_code, |out, code| out.int(i64::from(code)));
-        out.option(self.revision, |out, revision| out.int(revision));
+        out.option(self.revision, Canonical::int);
         out.option(self.party.as_deref(), Canonical::text);
-        out.option(self.consent, |out, taken| {
-            out.0.extend_from_slice(taken.consent.as_bytes());
-            out.int(taken.used);
-        });
         out.option(self.bounds, |out, bounds| {
             for cap in [bounds.per_transfer_max, bounds.total_max] {
                 out.option(cap, |out, cap| out.int(cap.minor_units()));
             }
             out.int(bounds.expires_at);
         });
-        out.option(self.expires_at, |out, at| out.int(at));
+        out.option(self.expires_at, Canonical::int);
         out.option(self.value_date, |out, day| out.int(i64::from(day.num_days_from_ce())));
         out.option(self.exchange.as_ref(), |out, exchange| {
             out.text(&exchange.quote);
@@ -230,8 +235,33 @@ impl Row {
         });
         out.0.extend_from_slice(self.actor.as_bytes());
         out.option(self.detail_hash, |out, hash| out.0.extend_from_slice(&hash));
-        out.0.extend_from_slice(&self.salt);
         out.int(self.booked_at);
+        out.0
+    }
+
+    /// What only who may know a side's account may know: its version and balances after the row, the limit it was judged by (the
+    /// floor of the debit, the ceiling of the credit), and on the debit side the consent used. It begins with 16 bytes derived
+    /// from the row's salt, so that who is given its hash cannot try figures against it.
+    #[must_use]
+    pub fn side(&self, which: Which) -> Vec<u8> {
+        let (side, limit, label) = match which {
+            Which::Debit => (self.debit, self.floor, b"debit".as_slice()),
+            Which::Credit => (self.credit, self.ceiling, b"credit".as_slice()),
+        };
+        let salt = Sha256::new().chain_update(label).chain_update(self.salt).finalize();
+        let mut out = Canonical(Vec::with_capacity(96));
+        out.0.extend_from_slice(&salt[..16]);
+        out.option(side, |out, side| {
+            for figure in [side.version, side.posted, side.held, side.expected] {
+                out.int(figure);
+            }
+        });
+        out.option(limit, Canonical::int);
+        let consent = self.consent.filter(|_| which == Which::Debit);
+        out.option(consent, |out, taken| {
+            out.0.extend_from_slice(taken.consent.as_bytes());
+            out.int(taken.used);
+        });
         out.0
     }
 }

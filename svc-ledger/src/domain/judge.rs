@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
+pub use self::accounts::TYPE_FACTOR;
 use self::undo::Undo;
 use super::account::{Account, Amount, Totals};
 use super::audit::Event;

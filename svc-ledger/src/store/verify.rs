@@ -1,108 +1,158 @@
-//! Proves that the journal is what the hash chain committed to: each batch's rows are read back, hashed again and compared, and
-//! each batch must follow the one before it, up to the head.
+//! Verifies the whole ledger at one moment: replays every row of the journal by the judge's rules, hashes it again and compares
+//! the chain, and at the end compares what the rows say with the tables as they stand. Reads in one snapshot beside the running
+//! service and stops nobody.
 
-use anyhow::{Context as _, ensure};
-use sqlx::Row as _;
-use sqlx::postgres::PgRow;
+mod journal;
+mod tables;
 
-use super::Store;
-use super::rows::{hash, journal_row};
-use crate::domain::chain::{Batch, GENESIS, Hash};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 
-/// How many batches are read at once.
-const BATCHES: i64 = 100;
+use self::journal::{Link, Links};
+use super::connect;
+use super::copy::Copy;
+use super::rows::hash;
+use crate::config;
+use crate::domain::chain::{GENESIS, Hash, Tree, leaf};
+use crate::domain::replay::{Finding, Replay};
 
-impl Store {
-    /// Verifies the chain from the batch that begins with row `from` to the head; from the last batch when `None`. Answers how
-    /// many rows were verified.
-    ///
-    /// # Errors
-    /// The first batch that is not what it should be.
-    pub async fn verify_chain(&self, from: Option<i64>) -> anyhow::Result<i64> {
-        let mut next = match from {
-            Some(from) => from,
-            None => self.last_batch().await?.unwrap_or(1),
-        };
-        // After the batch, never before it: other replicas write meanwhile.
-        let (head_seq, head_hash) = self.head().await?;
-        let (first, mut expected) = (next, if next == 1 { Some(GENESIS) } else { None });
-        while next <= head_seq {
-            let batches = sqlx::query(
-                "SELECT seq_from, n, prev, root, hash, (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
-                 FROM ledger.batch WHERE seq_from >= $1 AND seq_from <= $2 ORDER BY seq_from LIMIT $3",
-            )
-            .bind(next)
-            .bind(head_seq)
-            .bind(BATCHES)
-            .fetch_all(&self.pool)
-            .await?;
-            ensure!(!batches.is_empty(), "no batch begins with row {next}, but the head is at {head_seq}");
-            for batch in &batches {
-                let stored = stored(batch)?;
-                ensure!(stored.seq_from == next, "a batch begins with row {}, not {next}", stored.seq_from);
-                ensure!(
-                    expected.is_none_or(|hash| hash == stored.prev),
-                    "the batch of row {next} follows another batch"
-                );
-                self.verify_batch(&stored, batch.try_get("booked_ms")?).await?;
-                next += i64::from(stored.rows);
-                expected = Some(stored.hash);
-            }
-        }
-        ensure!(
-            next == head_seq + 1,
-            "the last batch ends with row {}, but the head is at {head_seq}",
-            next - 1
-        );
-        ensure!(
-            expected.is_none_or(|hash| hash == head_hash),
-            "the head's hash is not that of the last batch"
-        );
-        Ok(next - first)
-    }
+/// After how many rows progress is told.
+const TELL_EVERY: i64 = 20_000;
 
-    async fn verify_batch(&self, stored: &Batch, booked_ms: i64) -> anyhow::Result<()> {
-        let last = stored.seq_from + i64::from(stored.rows) - 1;
-        // All rows of a batch are booked at one instant, so their ids lie in one partition.
-        let rows = sqlx::query(
-            "SELECT j.*, (extract(epoch FROM j.booked_at) * 1000)::bigint AS booked_ms, \
-             (extract(epoch FROM j.expires_at) * 1000)::bigint AS expires_ms FROM ledger.journal j \
-             WHERE j.id >= $1 AND j.id < $2 AND j.seq BETWEEN $3 AND $4 ORDER BY j.id",
-        )
-        .bind(crate::domain::journal::first_id_at(booked_ms))
-        .bind(crate::domain::journal::first_id_at(booked_ms + 1))
-        .bind(stored.seq_from)
-        .bind(last)
-        .fetch_all(&self.pool)
-        .await?;
-        let rows = rows.iter().map(journal_row).collect::<Result<Vec<_>, _>>()?;
-        let consecutive = rows.iter().zip(stored.seq_from..).all(|(row, seq)| row.seq == seq);
-        ensure!(consecutive, "the rows of the batch of row {} are not consecutive", stored.seq_from);
-        let again = Batch::new(stored.prev, &rows).context("a batch has no rows")?;
-        ensure!(
-            again == *stored,
-            "the rows from {} to {last} are not those that were hashed",
-            stored.seq_from
-        );
-        Ok(())
-    }
-
-    async fn head(&self) -> anyhow::Result<(i64, Hash)> {
-        let row = sqlx::query("SELECT seq, hash FROM ledger.head").fetch_one(&self.pool).await?;
-        Ok((row.try_get("seq")?, hash(row.try_get("hash")?)?))
-    }
-
-    async fn last_batch(&self) -> anyhow::Result<Option<i64>> {
-        Ok(sqlx::query_scalar("SELECT max(seq_from) FROM ledger.batch").fetch_one(&self.pool).await?)
-    }
+/// How far a verification is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Everything up to this row has been verified.
+    pub seq: i64,
+    /// Where the journal ended when it began.
+    pub head_seq: i64,
+    /// What was found since the last time.
+    pub findings: Vec<Finding>,
+    /// Whether this is the last time.
+    pub done: bool,
 }
 
-fn stored(row: &PgRow) -> Result<Batch, sqlx::Error> {
-    Ok(Batch {
-        seq_from: row.try_get("seq_from")?,
-        rows: row.try_get("n")?,
-        prev: hash(row.try_get("prev")?)?,
-        root: hash(row.try_get("root")?)?,
-        hash: hash(row.try_get("hash")?)?,
-    })
+/// What a verification came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Rows verified.
+    pub rows: i64,
+    /// Links of the chain verified.
+    pub batches: i64,
+    /// Things that are not as they must be.
+    pub found: usize,
+    /// The hash of the last batch.
+    pub head: Hash,
+}
+
+/// Where the ledger of a configuration is read.
+///
+/// # Errors
+/// When the configuration names no server or no password.
+pub fn source(config: &config::Store) -> anyhow::Result<PgConnectOptions> {
+    connect::reader(config)
+}
+
+/// Verifies the ledger that `options` lead to. `tell` is told how far it is, and says whether to go on.
+///
+/// # Errors
+/// When the ledger cannot be read to its end. That something is wrong with it is a finding and no error.
+pub async fn verify(
+    options: &PgConnectOptions,
+    mut tell: impl FnMut(Progress) -> bool,
+) -> Result<Option<Report>, sqlx::Error> {
+    // A statement may take as long as the journal is.
+    let options = options.clone().application_name("svc-ledger/verify").options([
+        ("statement_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "0"),
+        ("default_transaction_read_only", "on"),
+    ]);
+    let (mut rows, mut links) =
+        (PgConnection::connect_with(&options).await?, PgConnection::connect_with(&options).await?);
+    rows.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let head = sqlx::query("SELECT seq, hash, pg_export_snapshot() AS snapshot FROM ledger.head")
+        .fetch_one(&mut rows)
+        .await?;
+    let (head_seq, head_hash) = (head.try_get("seq")?, hash(head.try_get("hash")?)?);
+    links.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    // The server made the name; it is hexadecimal digits and dashes.
+    let snapshot: String = head.try_get("snapshot")?;
+    let adopt = sqlx::AssertSqlSafe(format!("SET TRANSACTION SNAPSHOT '{snapshot}'"));
+    sqlx::raw_sql(adopt).execute(&mut links).await?;
+
+    let mut replay = Replay::default();
+    let mut chain = Chain { links: Links::begin(&mut links).await?, prev: GENESIS, batches: 0 };
+    let mut copy = Copy::begin(&mut rows, journal::QUERY).await?;
+    let mut link = chain.next(&mut replay).await?;
+    let (mut tree, mut left) = (Tree::default(), link.map_or(0, |link| link.rows));
+    while let Some(mut tuple) = copy.next().await? {
+        let row = journal::row(&mut tuple)?;
+        tree.push(leaf(&row));
+        replay.apply(&row);
+        left -= 1;
+        match link {
+            Some(of) if left <= 0 => {
+                chain.close(&mut replay, of, tree.take_root());
+                link = chain.next(&mut replay).await?;
+                left = link.map_or(0, |link| link.rows);
+            }
+            Some(_) => {}
+            None => replay.find(row.seq, "batch", "one that the row is part of", "none"),
+        }
+        let told = Progress { seq: replay.seq, head_seq, findings: Vec::new(), done: false };
+        if row.seq % TELL_EVERY == 0 && !tell(Progress { findings: replay.take_findings(), ..told }) {
+            return Ok(None);
+        }
+    }
+    drop(copy);
+    if let Some(link) = link {
+        replay.find(link.seq_from, "rows of the batch", link.rows, link.rows - left);
+    }
+    replay.same(0, "seq of the head", &replay.seq.clone(), &head_seq);
+    let (prev, batches) = (chain.prev, chain.batches);
+    if prev != head_hash {
+        replay.find(0, "hash of the head", "that of the last batch", "another");
+    }
+    tables::compare(&mut rows, &mut replay).await?;
+    replay.finish();
+    let report = Report { rows: replay.seq, batches, found: replay.found(), head: head_hash };
+    tell(Progress { seq: replay.seq, head_seq, findings: replay.take_findings(), done: true });
+    Ok(Some(report))
+}
+
+/// The chain while it is followed.
+struct Chain<'c> {
+    links: Links<'c>,
+    prev: Hash,
+    batches: i64,
+}
+
+impl Chain<'_> {
+    /// The next link, which must follow the last row.
+    async fn next(&mut self, replay: &mut Replay) -> Result<Option<Link>, sqlx::Error> {
+        let link = self.links.next().await?;
+        if let Some(link) = link {
+            replay.same(link.seq_from, "first row of the batch", &(replay.seq + 1), &link.seq_from);
+        }
+        Ok(link)
+    }
+
+    /// Compares a link with what its rows come to.
+    fn close(&mut self, replay: &mut Replay, link: Link, root: Hash) {
+        let seq = link.seq_from;
+        for (what, is_so) in [
+            ("batch.prev", link.prev == self.prev),
+            ("batch.root", link.root == root),
+            ("batch.hash", link.hash == link.hash_of(self.prev, root)),
+        ] {
+            if !is_so {
+                replay.find(seq, what, "what follows from the rows", "another");
+            }
+        }
+        if replay.booked_at != link.booked_at {
+            replay.find(seq, "batch.booked_at", replay.booked_at, link.booked_at);
+        }
+        self.prev = link.hash;
+        self.batches += 1;
+    }
 }

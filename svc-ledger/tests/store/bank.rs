@@ -8,6 +8,7 @@ use chassis::drain::Drain;
 use chassis::health::Health;
 use chassis::metrics::Metrics;
 use sqlx::PgConnection;
+use svc_ledger::config;
 use svc_ledger::domain::account::{Amount, Purpose, house_account};
 use svc_ledger::domain::audit::Witness;
 use svc_ledger::domain::command::{
@@ -21,6 +22,7 @@ use svc_ledger::domain::verdict::{self, Verdict};
 use svc_ledger::error::Error;
 use svc_ledger::store::Store;
 use svc_ledger::store::read::{Named, Viewer};
+use svc_ledger::store::verify;
 use uuid::Uuid;
 
 use crate::postgres::Postgres;
@@ -30,6 +32,7 @@ pub struct Bank {
     pub store: Store,
     pub drain: Drain,
     pub health: Health,
+    pub config: config::Store,
 }
 
 /// The currency of these tests.
@@ -107,7 +110,7 @@ impl Bank {
         let (drain, health) = (Drain::default(), Health::default());
         let store = Store::start(&server.config(), &drain, &health, &Metrics::default()).await.unwrap();
         svc_ledger::open_house_accounts(&store, &[eur()]).await.unwrap();
-        Self { store, drain, health }
+        Self { store, drain, health, config: server.config() }
     }
 
     /// Opens an account of a customer.
@@ -308,4 +311,13 @@ pub async fn check_invariants(bank: &Bank, root: &mut PgConnection) {
     let rows: i64 =
         sqlx::query_scalar("SELECT count(*) FROM ledger.journal").fetch_one(&mut *root).await.unwrap();
     assert_eq!(bank.store.verify_chain(Some(1)).await.unwrap(), rows);
+    let mut findings = Vec::new();
+    let source = verify::source(&bank.config).unwrap();
+    let report = verify::verify(&source, |progress| {
+        findings.extend(progress.findings);
+        true
+    });
+    let report = report.await.unwrap().unwrap();
+    assert_eq!(findings, [], "the journal does not replay to the tables");
+    assert_eq!((report.rows, report.found), (rows, 0));
 }
