@@ -6,15 +6,20 @@ use std::time::Duration;
 
 use dev::Part;
 use e2e::World;
+use e2e::contract::rpcs;
+use e2e::door::Door;
+use e2e::grpc::channel;
 use e2e::rest::detail;
 use e2e::world::{Customer, eventually, transfer, unique};
 use http::Method;
+use prost_reflect::{DynamicMessage, Kind, Value as Reflected};
 use proto::ledger::v1::ledger_service_client::LedgerServiceClient;
 use proto::ledger::v1::{PostTransferRequest, VoidTransferRequest};
 use serde_json::Value;
 use tonic_types::StatusExt as _;
 
 crate::tests![
+    every_method_that_moves_money_says_it_in_both_languages,
     every_refusal_of_a_payment_says_that_nothing_was_done,
     a_payment_to_a_ledger_that_is_gone_is_not_done,
     a_payment_that_nobody_answered_is_unknown_and_its_key_tells,
@@ -52,6 +57,38 @@ fn outcome(answer: &e2e::Answer) -> Value {
         return json["metadata"]["outcome"].clone();
     }
     detail(&json["error"], "ErrorInfo").unwrap()["metadata"]["outcome"].clone()
+}
+
+/// Whoever refuses, the edge or the service: the methods are found in the contract, so that a new one is covered when it is there.
+async fn every_method_that_moves_money_says_it_in_both_languages(world: Arc<World>) {
+    let authority = &world.mesh.pki().server_authority.certificate;
+    let public = Door::new(&channel(world.mesh.ports().public, "localhost", authority, None));
+    let poor = public.clone().token(&world.token(&dev::TokenRequest::new("poor").scopes(&["accounts.read"])));
+    let staff = public.clone().token(&world.staff());
+    let methods: Vec<_> = rpcs().into_iter().filter(|rpc| rpc.moves_money).collect();
+    assert!(methods.len() >= 3, "the walk finds them: {}", methods.len());
+    for rpc in &methods {
+        let mut message = DynamicMessage::new(rpc.method.input());
+        for field in
+            rpc.method.input().fields().filter(|field| field.kind() == Kind::String && !field.is_list())
+        {
+            message.set_field(&field, Reflected::String("x".to_owned()));
+        }
+        // What the service refuses is for it to say; that it is said is what counts here.
+        for (door, expect) in [(&public, Some("not_done")), (&poor, Some("refused")), (&staff, None)] {
+            let status = door.grpc(rpc, &message).await.unwrap_err();
+            let told = status.get_details_error_info().unwrap().metadata.remove("outcome");
+            let mut all = vec![told.unwrap_or_default()];
+            for rule in &rpc.rules {
+                let answer = door.rest(rule, &message).await;
+                all.push(outcome(&answer).as_str().unwrap_or_default().to_owned());
+            }
+            for told in all {
+                assert!(["refused", "not_done", "unknown"].contains(&&*told), "{}: {told:?}", rpc.name());
+                assert!(expect.is_none_or(|expect| expect == told), "{}: {told}", rpc.name());
+            }
+        }
+    }
 }
 
 async fn every_refusal_of_a_payment_says_that_nothing_was_done(world: Arc<World>) {
