@@ -29,6 +29,7 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
 pub use account::Opened;
+pub use change::Telling;
 #[cfg(test)]
 pub use consent::IN_FORCE_MAX;
 pub use consent::{ConsentName, Given};

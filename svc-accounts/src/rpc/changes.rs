@@ -9,6 +9,7 @@ use crate::clock;
 use crate::domain::change::Unfit;
 use crate::domain::{Account, AccountId, AccountState, StateRevision, UnixMillis};
 use crate::error::Error;
+use crate::store::Telling;
 
 /// How often a change that met another write of the account begins anew.
 const TRIES: usize = 4;
@@ -21,7 +22,7 @@ impl Rpc {
     ) -> Result<pb::Account, Error> {
         let (id, wanted) = convert::freeze_account(request)?;
         Access::of(&call.caller).write_any()?;
-        self.told(call, id, audit::FREEZE_ACCOUNT, wanted, |_| Ok(())).await
+        self.told(call, id, (audit::FREEZE_ACCOUNT, Telling::Now), wanted, |_| Ok(())).await
     }
 
     pub(super) async fn unfreeze(
@@ -31,7 +32,7 @@ impl Rpc {
     ) -> Result<pb::Account, Error> {
         let id = convert::account_id("account_id", &request.account_id)?;
         Access::of(&call.caller).write_any()?;
-        self.told(call, id, audit::UNFREEZE_ACCOUNT, AccountState::Active, |_| Ok(())).await
+        self.told(call, id, (audit::UNFREEZE_ACCOUNT, Telling::Now), AccountState::Active, |_| Ok(())).await
     }
 
     pub(super) async fn close(
@@ -50,7 +51,9 @@ impl Rpc {
             },
             (Reach::Own(_), AccountState::Opening | AccountState::Closed) | (Reach::Any, _) => Ok(()),
         };
-        let closed = self.told(call, id, audit::CLOSE_ACCOUNT, AccountState::Closed, may_close).await;
+        let closed = self
+            .told(call, id, (audit::CLOSE_ACCOUNT, Telling::Confirmed), AccountState::Closed, may_close)
+            .await;
         closed.map_err(|error| reach.hide(error))
     }
 
@@ -68,15 +71,16 @@ impl Rpc {
             if wanted.etag.as_ref().is_some_and(|etag| *etag != account.etag()) {
                 return Err(Error::EtagMismatch);
             }
-            let renamed = wanted.display_name.clone().and_then(|name| account.renamed(name, now));
-            let named = renamed.as_ref().unwrap_or(account);
-            let limited = match wanted.overdraft_limit_minor_units {
-                Some(limit) => named.limited(limit, now)?,
-                None => None,
-            };
-            Ok(limited.or(renamed))
+            match wanted.overdraft_limit_minor_units {
+                Some(limit) => Ok(account.limited(limit, now)?),
+                None => Ok(wanted.display_name.clone().and_then(|name| account.renamed(name, now))),
+            }
         };
-        let changed = self.changed(call, wanted.account_id, audit::UPDATE_ACCOUNT, change).await;
+        let telling = match wanted.overdraft_limit_minor_units {
+            Some(_) => Telling::Confirmed,
+            None => Telling::Now,
+        };
+        let changed = self.changed(call, wanted.account_id, (audit::UPDATE_ACCOUNT, telling), change).await;
         let account = changed.map_err(|error| reach.hide(error))?;
         let Some(limit) = wanted.overdraft_limit_minor_units else { return Ok(convert::account(&account)) };
         let intent = account.changes.limit.map(|intent| intent.revision);
@@ -94,7 +98,7 @@ impl Rpc {
         &self,
         call: &Call,
         id: AccountId,
-        rpc: &'static str,
+        rpc: (&'static str, Telling),
         wanted: AccountState,
         may: impl Fn(&Account) -> Result<(), Error>,
     ) -> Result<pb::Account, Error> {
@@ -110,19 +114,19 @@ impl Rpc {
         self.settled(call, account, intent, settled).await
     }
 
-    /// Writes what `change` makes of the account, if that is anything, with its event. Answers the account as it then is.
+    /// Writes what `change` makes of the account, if that is anything, with its event for when that is to be told. Answers the account as it then is.
     async fn changed(
         &self,
         call: &Call,
         id: AccountId,
-        rpc: &'static str,
+        (rpc, telling): (&'static str, Telling),
         change: impl Fn(&Account, UnixMillis) -> Result<Option<Account>, Error>,
     ) -> Result<Account, Error> {
         let event = audit::done(call, rpc, format!("accounts/{id}"));
         for _ in 0..TRIES {
             let account = self.store.account(id).await?.ok_or(Error::AccountNotFound(id))?;
             let Some(next) = change(&account, clock::now())? else { return Ok(account) };
-            if self.store.change_account(&account, &next, &event).await? {
+            if self.store.change_account(&account, &next, &event, telling).await? {
                 self.cache.invalidate(id).await;
                 return Ok(next);
             }

@@ -48,7 +48,8 @@ impl Work for Changing {
                 Step::Limit(intent) => self.ledger.set_limit(id, intent).await?,
             };
             let next = account.judged(step, verdict, clock::now());
-            account = self.store.settle_account(&account, &next).await?.ok_or(Stuck::Missing)?;
+            account =
+                self.store.settle_account(&account, step, verdict, &next).await?.ok_or(Stuck::Missing)?;
             self.cache.invalidate(id).await;
             match account.changes.next() {
                 Some(next) => step = next,

@@ -18,6 +18,7 @@ use super::place::{
 use super::store::event;
 use crate::clock;
 use crate::domain::{Account, AccountId, AccountState, Intent, StateRevision};
+use crate::store::Telling;
 
 fn id(account: &pb::Account) -> AccountId {
     AccountId::parse(&account.account_id).expect("an id")
@@ -208,7 +209,14 @@ async fn a_close_that_was_killed_half_way_is_answered_by_the_ledger() {
     let account = opened(&first, "ada").await;
     let before = stored(&first, id(&account)).await;
     let closing = before.told(AccountState::Closed, clock::now()).expect("fit").expect("a wish");
-    assert!(first.rpc.store.change_account(&before, &closing, &event()).await.expect("written"));
+    assert!(
+        first
+            .rpc
+            .store
+            .change_account(&before, &closing, &event(), Telling::Confirmed)
+            .await
+            .expect("written")
+    );
     assert_eq!(read(&first, &account).await.state(), pb::AccountState::Closing);
     // The second step, without the third.
     first.ledger.set_state(id(&account), closing.changes.state.expect("waits")).await.expect("judged");
@@ -286,6 +294,23 @@ async fn a_freeze_that_meets_a_waiting_limit_loses_neither() {
     let second = place.start().await;
     let account = comes_to_rest(&second, id(&account)).await;
     assert_eq!((account.state, account.overdraft_limit_minor_units), (AccountState::Frozen, 700));
+}
+
+#[tokio::test]
+async fn an_account_that_the_ledger_has_closed_is_closed_here_whatever_waits() {
+    let place = Place::new().await;
+    let first = place.start_without_sweep().await;
+    let account = opened(&first, "ada").await;
+    place.neighbours.state().ledger = Mood::Away;
+    update(&first, &staff(), limit(&account, 700)).await.expect_err("not confirmed");
+    close(&first, &staff(), &account).await.expect_err("not confirmed");
+    drop(first);
+    place.neighbours.state().ledger = Mood::Well;
+    // By an intent that a table restored from a backup does not know of.
+    place.neighbours.state().seen.insert(account.account_id.clone(), (1, true));
+    let second = place.start().await;
+    let account = comes_to_rest(&second, id(&account)).await;
+    assert_eq!((account.state, account.overdraft_limit_minor_units), (AccountState::Closed, 0));
 }
 
 #[tokio::test]

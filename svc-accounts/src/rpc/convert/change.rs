@@ -29,7 +29,12 @@ pub fn update_account(
     let display_name = request.display_name.as_deref().map(AccountName::parse).transpose();
     let display_name = fields.take("display_name", display_name);
     let limit = request.overdraft_limit_minor_units.map(|limit| overdraft_limit(limit, overdraft_max));
-    let limit = fields.take("overdraft_limit_minor_units", limit.transpose());
+    let alone = match (&request.display_name, limit) {
+        // The one is in force at once, and the other may be refused by the ledger: half of a change is none.
+        (Some(_), Some(Ok(_))) => Err("must be changed without another field".to_owned()),
+        (_, limit) => limit.transpose(),
+    };
+    let limit = fields.take("overdraft_limit_minor_units", alone);
     match (account_id, display_name, limit) {
         (Some(account_id), Some(display_name), Some(overdraft_limit_minor_units)) => Ok(UpdateAccount {
             account_id,
@@ -109,6 +114,13 @@ mod tests {
         let nothing = update_account(&nothing, 500).expect("valid");
         assert!(nothing.display_name.is_none() && nothing.overdraft_limit_minor_units.is_none());
         assert_eq!(nothing.etag, None);
+        let both = pb::UpdateAccountRequest {
+            account_id: id.clone(),
+            display_name: Some("Holidays".into()),
+            overdraft_limit_minor_units: Some(1),
+            ..Default::default()
+        };
+        assert_eq!(fields_of(update_account(&both, 500).err()), ["overdraft_limit_minor_units"]);
         let quoted = pb::UpdateAccountRequest { account_id: id, etag: "\"t\"".into(), ..Default::default() };
         assert_eq!(update_account(&quoted, 500).expect("valid").etag.as_deref(), Some("t"));
     }
