@@ -10,6 +10,7 @@ const FILES: &[&str] = &[
     "ledger/v1/journal_service.proto",
     "ledger/v1/ledger_service.proto",
     "accounts/v1/accounts_service.proto",
+    "accounts/v1/payee.proto",
     "cache/v1/cache_service.proto",
     "docs/v1/docs_service.proto",
 ];

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderValue};
 
 use crate::deadline::Deadline;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, outcome};
 use crate::trace::TraceContext;
 use crate::transaction;
 use crate::transaction_token::{TXN_TOKEN, TokenError, Verifier};
@@ -229,6 +229,11 @@ impl Failure for CallError {
             Self::TransactionIdMissing => "TRANSACTION_ID_MISSING",
             Self::OutsideChassis => "OUTSIDE_CHASSIS",
         }
+    }
+
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        // Nobody begins with a call before knowing whose it is.
+        vec![(outcome::KEY, outcome::NOT_DONE.to_owned())]
     }
 }
 

@@ -90,6 +90,19 @@ impl Violation {
     }
 }
 
+/// What became of a call that ended with an error, for those that must know: whoever moves money. A service says it of its own
+/// errors, the edge of its own, and the chassis of what it refuses around any RPC; it knows no RPC and so says it always.
+pub mod outcome {
+    /// The key in an error's metadata.
+    pub const KEY: &str = "outcome";
+    /// Nothing, and nothing ever will of this request as it stands.
+    pub const REFUSED: &str = "refused";
+    /// Nothing: sending it again is safe.
+    pub const NOT_DONE: &str = "not_done";
+    /// Not known: sending it again with the same `request_id` tells.
+    pub const UNKNOWN: &str = "unknown";
+}
+
 /// The message of every internal error: it tells nothing, the log tells all.
 pub const INTERNAL_MESSAGE: &str = "internal error";
 

@@ -4,7 +4,7 @@
 //! [`metrics`], [`identity`], [`admin`] and [`health`] are its stations; [`accept`] and [`serve`] take requests in, [`call`]
 //! says who asks, by a [`transaction_token`] of the edge's, [`deadline`] for how long, [`error`] how a refusal reads; [`field`]
 //! and [`page`] read what all contracts spell alike; [`edge_channel`] is the only way out, [`outbox`] what a service has to tell
-//! others later; [`backoff`] paces what is tried again; [`drain`] ends it all.
+//! others later; [`seal`] what one service hands to another through a client's hands; [`backoff`] paces what is tried again; [`drain`] ends it all.
 //!
 //! Promises: a process without a valid identity binds no socket. A service listens to nobody but the edge. Every task is
 //! waited for, every wait has a deadline, and no secret prints.
@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod outbox;
 pub mod page;
 pub mod run;
+pub mod seal;
 pub mod serve;
 pub mod spans;
 pub mod telemetry;

@@ -41,6 +41,8 @@ pub struct Secrets {
     pub aws: Secret,
     /// The key that svc-accounts hashes addresses with.
     pub email_key: Secret,
+    /// What svc-accounts seals payee tokens with and svc-ledger opens them: 256 bits in base64url, one line a key.
+    pub payee_keys: Secret,
 }
 
 impl Secrets {
@@ -60,6 +62,7 @@ impl Secrets {
             mongo_key: secret("mongo.keyfile", || base64::engine::general_purpose::STANDARD.encode(bytes()))?,
             aws: secret("aws.credentials", || format!("causewaydev\n{}\n", random()))?,
             email_key: secret("accounts-email.key", random)?,
+            payee_keys: secret("payee.keys", random)?,
         })
     }
 }

@@ -10,10 +10,12 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::authn::PROOF_ALGORITHMS;
+use crate::outcome::{self as told, Outcome};
 use crate::transcode::{Failed, http_status_of};
 use crate::{rate, relay};
 
 mod from;
+mod outcome;
 
 /// Why the edge did not answer a request with what the upstream said.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +94,12 @@ pub enum Error {
     Overloaded { listener: &'static str },
     #[error("the service is not available")]
     UpstreamUnavailable {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It may have been processed, as that which [`Error::UpstreamUnavailable`] ends certainly was not.
+    #[error("the service went away before it had answered")]
+    UpstreamLost {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -180,6 +188,7 @@ impl Failure for Error {
             | Self::CertificateRequired
             | Self::TransactionTokenInvalid { .. }
             | Self::UpstreamUnavailable { .. }
+            | Self::UpstreamLost { .. }
             | Self::UpstreamReset { .. }
             | Self::DeadlineExceeded
             | Self::StreamIdle
@@ -216,6 +225,7 @@ impl Failure for Error {
             Self::TooManyInFlight { .. }
                 | Self::Overloaded { .. }
                 | Self::UpstreamUnavailable { .. }
+                | Self::UpstreamLost { .. }
                 | Self::UpstreamBusy { .. }
                 | Self::NoRoom { .. }
                 | Self::KeysUnavailable
@@ -302,7 +312,9 @@ impl Error {
             Self::TooManyInFlight { .. } => Row::of(Kind::Exhausted, "TOO_MANY_IN_FLIGHT"),
             Self::RateLimited { .. } => Row::of(Kind::Exhausted, "RATE_LIMITED"),
             Self::Overloaded { .. } => Row::of(Kind::Unavailable, "OVERLOADED"),
-            Self::UpstreamUnavailable { .. } => Row::of(Kind::Unavailable, "UPSTREAM_UNAVAILABLE"),
+            Self::UpstreamUnavailable { .. } | Self::UpstreamLost { .. } => {
+                Row::of(Kind::Unavailable, "UPSTREAM_UNAVAILABLE")
+            }
             Self::UpstreamBusy { .. } => Row::of(Kind::Unavailable, "UPSTREAM_BUSY"),
             Self::UpstreamReset { code, .. } => {
                 Row::of(Kind::Internal, "UPSTREAM_RESET").code(*code).http(http_status_of(*code as u32))
@@ -384,10 +396,16 @@ impl Error {
         (self.kind() == Kind::Unauthenticated).then(|| "Bearer".to_owned())
     }
 
-    /// The gRPC status with all its details. An internal error says nothing of its cause, but under which id to look for it.
+    /// The gRPC status with all its details. An internal error says nothing of its cause, but under which id to look for it. One
+    /// of a call that moves money says what became of that.
     #[must_use]
-    pub fn status(&self, transaction_id: Option<&str>) -> Status {
+    pub fn status(&self, transaction_id: Option<&str>, outcome: Option<Outcome>) -> Status {
         let mut details = self.details();
+        if let Some(outcome) = outcome {
+            let mut metadata = details.error_info().map(|info| info.metadata.clone()).unwrap_or_default();
+            metadata.insert(told::KEY.to_owned(), outcome.as_str().to_owned());
+            details.set_error_info(self.reason(), Self::DOMAIN, metadata);
+        }
         if let (Kind::Internal, Some(id)) = (self.kind(), transaction_id) {
             details.set_request_info(id, "");
         }
@@ -410,7 +428,7 @@ mod tests {
                 (code, http_status, reason),
                 "{error}"
             );
-            assert_eq!(error.status(None).code(), code);
+            assert_eq!(error.status(None, None).code(), code);
         };
         check(Error::UnknownPath, Code::NotFound, 404, "UNKNOWN_PATH");
         check(Error::UnknownMethod, Code::Unimplemented, 501, "UNKNOWN_METHOD");
@@ -450,7 +468,7 @@ mod tests {
     #[test]
     fn an_internal_refusal_tells_the_client_nothing() {
         let error = Error::UpstreamMessage { problem: "field 7 of secret.Message".into() };
-        let status = error.status(Some("tx-1"));
+        let status = error.status(Some("tx-1"), None);
         assert_eq!(status.message(), chassis::error::INTERNAL_MESSAGE);
         assert_eq!(status.get_details_request_info().unwrap().request_id, "tx-1");
     }

@@ -7,7 +7,7 @@
 //! and [`grpc_web`], and [`rest`] carries REST, which [`transcode`] turns into gRPC and back, in whatever [`coding`] its bodies come
 //! and whatever form the client will [`accept`]; [`upstream`] is the way on; [`builtin`] is what the edge answers itself, and a
 //! [`provider`] a service it asks something for itself. [`extras`] is what browsers are told besides ([`cors`]), and [`error`] holds
-//! every refusal, of which [`audit`] keeps a record.
+//! every refusal, of which [`audit`] keeps a record; [`outcome`] is what it says of money.
 //!
 //! Promises: a method is identified once, before authentication, and nothing later matches again. No header of a client
 //! reaches a service unless it is on a list. Nothing waits without a deadline, no buffer grows without a bound. One
@@ -36,6 +36,7 @@ pub mod headers;
 mod jwks;
 pub mod listener;
 pub mod metrics;
+pub mod outcome;
 pub mod policy;
 pub mod provider;
 pub mod rate;

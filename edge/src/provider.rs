@@ -160,7 +160,7 @@ impl Provider {
             let body =
                 body.collect().await.map_err(|_| Error::Internal { problem: "a request broke off" })?;
             // Whoever asks has a better idea than the upstream of what to do when nobody answers: it does without.
-            let terms = Terms { class: self.class, idempotent: false, deadline: ends };
+            let terms = Terms { class: self.class, idempotent: false, deadline: ends, outcome: false };
             let mut stream = upstream.open(terms, &path, parts.headers, false).await?;
             stream.write_request_body(body.to_bytes(), true).await?;
             let header = stream.read_response_header().await?;

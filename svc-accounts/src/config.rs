@@ -2,6 +2,7 @@
 //! the bounds of the cache and of the saga, each with the reason for its default. Secrets are files; the values never
 //! stand in the configuration.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -33,9 +34,32 @@ pub struct Config {
     /// The opening of accounts.
     #[serde(default)]
     pub opening: Saga,
+    /// The freezing and closing of accounts, and their limits.
+    #[serde(default)]
+    pub changing: Saga,
     /// The granting of consents, and their revocation.
     #[serde(default)]
     pub granting: Saga,
+    /// What payers are given for payees.
+    pub payee: Payee,
+}
+
+/// `[payee]`: what payers are given for payees.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Payee {
+    /// The keys of payee tokens (`chassis::seal`), which svc-ledger has too; watched.
+    pub keys: PathBuf,
+    /// How long a token is good, in seconds: as long as a person takes to fill in and confirm a payment, because what it says was
+    /// true when it was made.
+    #[serde(default = "Payee::token_s")]
+    pub token_s: u32,
+}
+
+impl Payee {
+    const fn token_s() -> u32 {
+        900
+    }
 }
 
 /// `[store]`: the DynamoDB table.
@@ -171,7 +195,7 @@ impl Default for Cache {
     }
 }
 
-/// `[opening]`, `[granting]`: how what the ledger must know of gets there.
+/// `[opening]`, `[changing]`, `[granting]`: how what the ledger must know of gets there.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Saga {
@@ -239,6 +263,9 @@ impl ServiceConfig for Config {
             ("[opening] ledger_ms", self.opening.ledger_ms),
             ("[opening] sweep_ms", self.opening.sweep_ms),
             ("[opening] refused_ms", self.opening.refused_ms),
+            ("[changing] ledger_ms", self.changing.ledger_ms),
+            ("[changing] sweep_ms", self.changing.sweep_ms),
+            ("[changing] refused_ms", self.changing.refused_ms),
             ("[granting] ledger_ms", self.granting.ledger_ms),
             ("[granting] sweep_ms", self.granting.sweep_ms),
             ("[granting] refused_ms", self.granting.refused_ms),
@@ -246,6 +273,7 @@ impl ServiceConfig for Config {
         for (name, millis) in waits {
             ensure!(millis > 0, "{name} must be positive");
         }
+        ensure!(self.payee.token_s > 0, "[payee] token_s must be positive");
         Ok(())
     }
 }
@@ -267,6 +295,7 @@ mod tests {
             edge = {{ addresses = ["127.0.0.1:8445"] }}
             store = {{ region = "eu-central-1", table = "accounts", email_key_file = "e", {store} }}
             bank = {{ iban_bank_code = "50010517", {bank} }}
+            payee = {{ keys = "p" }}
             "#
         );
         toml::from_str(&text).expect("parses")

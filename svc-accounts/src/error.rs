@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chassis::error::{Failure, Kind, Violation};
 
+use crate::domain::change::{Reason, Unfit};
 use crate::domain::{AccountId, ConsentId, CustomerId};
 use crate::store::fault::Fault;
 
@@ -41,6 +42,24 @@ pub enum Error {
     /// A consent to an account that the ledger does not know yet.
     #[error("the account is not active")]
     AccountNotActive,
+    /// Nothing changes about a closed account.
+    #[error("the account is closed")]
+    AccountClosed,
+    /// A holder closes no account that the bank has frozen.
+    #[error("the account is frozen")]
+    AccountFrozen,
+    /// An account with money, or with some held or expected, cannot be closed.
+    #[error("there is money on the account, or some is held or expected")]
+    AccountNotEmpty,
+    /// The account is overdrawn by more than it was to be allowed.
+    #[error("the account is overdrawn by more than that")]
+    LimitBreached,
+    /// The change is wished here, but the ledger has not said that it knows.
+    #[error("the account is being changed; the ledger has not confirmed it yet")]
+    ChangeUnconfirmed,
+    /// The account is not the one that the caller has read.
+    #[error("the account has changed since it was read")]
+    EtagMismatch,
     /// A consent more than an account may have in force.
     #[error("the account has too many consents in force; revoke one first")]
     TooManyConsents,
@@ -53,6 +72,9 @@ pub enum Error {
     /// Every IBAN that was drawn belongs to an account already.
     #[error("no IBAN is left to give out")]
     NoIban,
+    /// A payee token cannot be made.
+    #[error("a payee token cannot be made")]
+    NoToken(#[source] chassis::seal::NoRandom),
     /// DynamoDB cannot be reached, or asks for patience.
     #[error("the account store is not available; try again")]
     StoreUnavailable(#[source] Fault),
@@ -88,10 +110,17 @@ impl Failure for Error {
             Self::NotPermitted | Self::OverdraftNotPermitted => Kind::Forbidden,
             Self::CustomerNotFound(_) | Self::AccountNotFound(_) | Self::ConsentNotFound(_) => Kind::NotFound,
             Self::RequestIdReused { .. } | Self::EmailTaken => Kind::Exists,
-            Self::AccountNotActive | Self::TooManyConsents => Kind::Precondition,
-            Self::Contended => Kind::Conflict,
-            Self::RevocationUnconfirmed | Self::StoreUnavailable(_) => Kind::Unavailable,
-            Self::NoIban | Self::Store(_) | Self::Corrupt(_) => Kind::Internal,
+            Self::AccountNotActive
+            | Self::AccountClosed
+            | Self::AccountFrozen
+            | Self::AccountNotEmpty
+            | Self::LimitBreached
+            | Self::TooManyConsents => Kind::Precondition,
+            Self::Contended | Self::EtagMismatch => Kind::Conflict,
+            Self::RevocationUnconfirmed | Self::ChangeUnconfirmed | Self::StoreUnavailable(_) => {
+                Kind::Unavailable
+            }
+            Self::NoIban | Self::NoToken(_) | Self::Store(_) | Self::Corrupt(_) => Kind::Internal,
         }
     }
 
@@ -106,10 +135,17 @@ impl Failure for Error {
             Self::RequestIdReused { .. } => "REQUEST_ID_REUSED",
             Self::EmailTaken => "EMAIL_TAKEN",
             Self::AccountNotActive => "ACCOUNT_NOT_ACTIVE",
+            Self::AccountClosed => "ACCOUNT_CLOSED",
+            Self::AccountFrozen => "ACCOUNT_FROZEN",
+            Self::AccountNotEmpty => "ACCOUNT_NOT_EMPTY",
+            Self::LimitBreached => "LIMIT_BREACHED",
+            Self::ChangeUnconfirmed => "CHANGE_UNCONFIRMED",
+            Self::EtagMismatch => "ETAG_MISMATCH",
             Self::TooManyConsents => "TOO_MANY_CONSENTS",
             Self::RevocationUnconfirmed => "REVOCATION_UNCONFIRMED",
             Self::Contended => "WRITE_CONTENDED",
             Self::NoIban => "NO_IBAN",
+            Self::NoToken(_) => "NO_TOKEN",
             Self::StoreUnavailable(_) => "STORE_UNAVAILABLE",
             Self::Store(_) => "STORE_FAILED",
             Self::Corrupt(_) => "STORE_CORRUPT",
@@ -127,10 +163,17 @@ impl Failure for Error {
             | Self::OverdraftNotPermitted
             | Self::EmailTaken
             | Self::AccountNotActive
+            | Self::AccountClosed
+            | Self::AccountFrozen
+            | Self::AccountNotEmpty
+            | Self::LimitBreached
+            | Self::ChangeUnconfirmed
+            | Self::EtagMismatch
             | Self::TooManyConsents
             | Self::RevocationUnconfirmed
             | Self::Contended
             | Self::NoIban
+            | Self::NoToken(_)
             | Self::StoreUnavailable(_)
             | Self::Store(_)
             | Self::Corrupt(_) => Vec::new(),
@@ -140,7 +183,12 @@ impl Failure for Error {
     fn violations(&self) -> Vec<Violation> {
         match self {
             Self::Invalid(violations) => violations.clone(),
-            Self::AccountNotActive => vec![Violation::new("account", self.to_string())],
+            Self::AccountNotActive | Self::AccountClosed | Self::AccountFrozen | Self::AccountNotEmpty => {
+                vec![Violation::new("account", self.to_string())]
+            }
+            Self::LimitBreached => {
+                vec![Violation::new("overdraft_limit_minor_units", self.to_string())]
+            }
             Self::TooManyConsents => vec![Violation::new("consents", self.to_string())],
             Self::NotPermitted
             | Self::OverdraftNotPermitted
@@ -150,8 +198,11 @@ impl Failure for Error {
             | Self::RequestIdReused { .. }
             | Self::EmailTaken
             | Self::RevocationUnconfirmed
+            | Self::ChangeUnconfirmed
+            | Self::EtagMismatch
             | Self::Contended
             | Self::NoIban
+            | Self::NoToken(_)
             | Self::StoreUnavailable(_)
             | Self::Store(_)
             | Self::Corrupt(_) => Vec::new(),
@@ -170,10 +221,17 @@ impl Failure for Error {
             | Self::NotPermitted
             | Self::OverdraftNotPermitted
             | Self::AccountNotActive
+            | Self::AccountClosed
+            | Self::AccountFrozen
+            | Self::AccountNotEmpty
+            | Self::LimitBreached
+            | Self::ChangeUnconfirmed
+            | Self::EtagMismatch
             | Self::TooManyConsents
             | Self::RevocationUnconfirmed
             | Self::Contended
             | Self::NoIban
+            | Self::NoToken(_)
             | Self::StoreUnavailable(_)
             | Self::Store(_)
             | Self::Corrupt(_) => None,
@@ -182,8 +240,27 @@ impl Failure for Error {
 
     fn retry_after(&self) -> Option<Duration> {
         // A throttled or failing-over table recovers within about a second; the ledger is asked again as soon.
-        matches!(self, Self::StoreUnavailable(_) | Self::RevocationUnconfirmed)
+        matches!(self, Self::StoreUnavailable(_) | Self::RevocationUnconfirmed | Self::ChangeUnconfirmed)
             .then_some(Duration::from_secs(1))
+    }
+}
+
+impl From<Unfit> for Error {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Opening => Self::AccountNotActive,
+            Unfit::Closed => Self::AccountClosed,
+        }
+    }
+}
+
+impl From<Reason> for Error {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::NotEmpty => Self::AccountNotEmpty,
+            Reason::LimitBreached => Self::LimitBreached,
+            Reason::Closed => Self::AccountClosed,
+        }
     }
 }
 

@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use chassis::EdgeChannel;
 use proto::ledger::v1::ledger_service_client::LedgerServiceClient;
-use proto::ledger::v1::{CreateLedgerAccountRequest, Grant, GrantScope, SetGrantRequest};
-use tonic::Code;
+use proto::ledger::v1::{
+    CreateLedgerAccountRequest, Grant, GrantScope, LedgerAccountState, SetGrantRequest,
+    SetLedgerAccountLimitsRequest, SetLedgerAccountStateRequest,
+};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
-use crate::domain::{Consent, ConsentScope};
+use crate::domain::change::{Reason, Verdict};
+use crate::domain::{AccountId, AccountState, Consent, ConsentScope, Intent};
 use crate::store::Unopened;
 use crate::timestamp;
 
@@ -74,6 +79,58 @@ impl Ledger {
             Ok(_grant) => Ok(()),
             Err(status) => Err(sort(status.code())),
         }
+    }
+}
+
+impl Ledger {
+    /// Lets the account take part as it is wished, or not. Repeating it changes nothing.
+    pub async fn set_state(
+        &self,
+        account: AccountId,
+        intent: Intent<AccountState>,
+    ) -> Result<Verdict, LedgerError> {
+        let request = SetLedgerAccountStateRequest {
+            account_id: account.to_string(),
+            state: state(intent.wanted).into(),
+            state_revision: i64::from(intent.revision.get()),
+        };
+        let mut client = LedgerServiceClient::new(self.edge.as_service(self.budget));
+        judge(client.set_ledger_account_state(request).await.map(drop))
+    }
+
+    /// Sets how far the account may be overdrawn. Repeating it changes nothing.
+    pub async fn set_limit(&self, account: AccountId, intent: Intent<i64>) -> Result<Verdict, LedgerError> {
+        let request = SetLedgerAccountLimitsRequest {
+            account_id: account.to_string(),
+            min_available_minor_units: intent.wanted.saturating_neg(),
+            max_balance_minor_units: None,
+            state_revision: i64::from(intent.revision.get()),
+        };
+        let mut client = LedgerServiceClient::new(self.edge.as_service(self.budget));
+        judge(client.set_ledger_account_limits(request).await.map(drop))
+    }
+}
+
+/// What an answer to an intent means: what the ledger refuses of itself is a verdict, and the rest an error.
+fn judge(answer: Result<(), Status>) -> Result<Verdict, LedgerError> {
+    let Err(status) = answer else { return Ok(Verdict::Done) };
+    let info = status.get_details_error_info();
+    match info.as_ref().map(|info| info.reason.as_str()) {
+        Some("STALE_REVISION") => Ok(Verdict::Stale),
+        Some("ACCOUNT_NOT_EMPTY") => Ok(Verdict::Refused(Reason::NotEmpty)),
+        Some("LIMIT_BREACHED") => Ok(Verdict::Refused(Reason::LimitBreached)),
+        Some("ACCOUNT_CLOSED") => Ok(Verdict::Refused(Reason::Closed)),
+        Some(_) | None => Err(sort(status.code())),
+    }
+}
+
+/// The ledger's name of a state. What is only asked for takes no part.
+const fn state(state: AccountState) -> LedgerAccountState {
+    match state {
+        AccountState::Active => LedgerAccountState::Open,
+        AccountState::DebitFrozen => LedgerAccountState::DebitFrozen,
+        AccountState::Frozen | AccountState::Opening => LedgerAccountState::Frozen,
+        AccountState::Closed => LedgerAccountState::Closed,
     }
 }
 

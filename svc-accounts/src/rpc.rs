@@ -4,9 +4,11 @@
 mod access;
 mod accounts;
 mod audit;
+mod changes;
 mod consents;
 mod convert;
 mod customers;
+mod payees;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +22,10 @@ use tonic::{Request, Response, Status};
 use crate::cache::Cache;
 use crate::domain::{CurrencyCode, IbanRange};
 use crate::error::Error;
-use crate::saga::{Grantings, Openings};
+use crate::saga::{Changings, Grantings, Openings};
 use crate::store::Store;
 pub use audit::Audit;
+pub use payees::Payees;
 
 /// What is kept of a write's time to answer in it how far it is, instead of letting the deadline pass.
 const ANSWER_MARGIN: Duration = Duration::from_millis(250);
@@ -36,8 +39,12 @@ pub struct Rpc {
     pub cache: Cache,
     /// Opens accounts.
     pub openings: Openings,
+    /// Freezes and closes them.
+    pub changings: Changings,
     /// Tells the ledger of consents.
     pub grantings: Grantings,
+    /// Makes tokens of payees.
+    pub payees: Payees,
     /// Who did what.
     pub audit: Audit,
     /// The IBANs to give out.
@@ -101,6 +108,53 @@ impl AccountsService for Rpc {
     ) -> Result<Response<pb::ListAccountsResponse>, Status> {
         let call = Call::of(&request)?;
         Ok(Response::new(self.read_accounts(&call, request.get_ref()).await?))
+    }
+
+    async fn update_account(
+        &self,
+        request: Request<pb::UpdateAccountRequest>,
+    ) -> Result<Response<pb::Account>, Status> {
+        let call = Call::of(&request)?;
+        let object = audit::account(&request.get_ref().account_id);
+        let changed = self.update(&call, request.get_ref()).await;
+        self.audited(&call, audit::UPDATE_ACCOUNT, object, changed)
+    }
+
+    async fn lookup_account(
+        &self,
+        request: Request<pb::LookupAccountRequest>,
+    ) -> Result<Response<pb::LookupAccountResponse>, Status> {
+        Ok(Response::new(self.look_up(request.get_ref()).await?))
+    }
+
+    async fn freeze_account(
+        &self,
+        request: Request<pb::FreezeAccountRequest>,
+    ) -> Result<Response<pb::Account>, Status> {
+        let call = Call::of(&request)?;
+        let object = audit::account(&request.get_ref().account_id);
+        let frozen = self.freeze(&call, request.get_ref()).await;
+        self.audited(&call, audit::FREEZE_ACCOUNT, object, frozen)
+    }
+
+    async fn unfreeze_account(
+        &self,
+        request: Request<pb::UnfreezeAccountRequest>,
+    ) -> Result<Response<pb::Account>, Status> {
+        let call = Call::of(&request)?;
+        let object = audit::account(&request.get_ref().account_id);
+        let thawed = self.unfreeze(&call, request.get_ref()).await;
+        self.audited(&call, audit::UNFREEZE_ACCOUNT, object, thawed)
+    }
+
+    async fn close_account(
+        &self,
+        request: Request<pb::CloseAccountRequest>,
+    ) -> Result<Response<pb::Account>, Status> {
+        let call = Call::of(&request)?;
+        let object = audit::account(&request.get_ref().account_id);
+        let closed = self.close(&call, request.get_ref()).await;
+        self.audited(&call, audit::CLOSE_ACCOUNT, object, closed)
     }
 
     async fn batch_get_accounts(

@@ -1,8 +1,9 @@
 //! What takes more than one write: an intent in the table, then the ledger's side of it, then the table again. Each step may
 //! be repeated, and the list of what is not finished outlives the process, so whatever stops in between (this process, the
 //! ledger, the edge) the work goes on: first by the RPC that asked, then by the sweep of any replica. Two that drive the
-//! same work do it twice and no harm. `opening` and `granting` are the two works; what drives them is here.
+//! same work do it twice and no harm. `opening`, `changing` and `granting` are the works; what drives them is here.
 
+pub mod changing;
 pub mod granting;
 pub mod opening;
 
@@ -22,6 +23,7 @@ use crate::domain::UnixMillis;
 use crate::error::Error;
 use crate::ledger::LedgerError;
 use crate::store::{Waiting, WaitingPage};
+pub use changing::{Changing, Changings};
 pub use granting::{Granting, Grantings};
 pub use opening::{Opening, Openings};
 

@@ -1,9 +1,10 @@
 //! The DynamoDB table: the only place where customers and accounts are true. Reading order: [`key`] says which items
-//! there are, `customer`, `account`, `opening`, `consent` and `request` are the facts, `waiting` the lists of what is not
+//! there are, `customer`, `account`, `opening`, `change`, `payee`, `consent` and `request` are the facts, `waiting` the lists of what is not
 //! finished, `outbox` what others must hear of, `transact` and `query` the two ways to the table, `schema` the table itself. No rule of the business is here; what must hold between items is a condition of the
 //! transaction that writes them.
 
 mod account;
+mod change;
 mod consent;
 mod customer;
 pub mod fault;
@@ -11,6 +12,7 @@ mod item;
 mod key;
 mod opening;
 mod outbox;
+mod payee;
 mod query;
 mod request;
 mod schema;
@@ -27,12 +29,14 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
 pub use account::Opened;
+pub use change::Telling;
 #[cfg(test)]
 pub use consent::IN_FORCE_MAX;
 pub use consent::{ConsentName, Given};
 pub use customer::Created;
 pub use opening::Unopened;
 pub use outbox::Event;
+pub use payee::Holding;
 pub use waiting::{Waiting, WaitingPage};
 
 use crate::config::{self, millis};

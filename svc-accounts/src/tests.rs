@@ -3,10 +3,12 @@
 
 mod audit;
 mod cache;
+mod changes;
 mod consents;
 mod neighbours;
 mod opening;
 mod partners;
+mod payees;
 mod place;
 mod rpc;
 mod store;

@@ -26,6 +26,17 @@ pub struct Config {
     pub store: Store,
     /// What the ledger offers.
     pub ledger: Ledger,
+    /// How payees are named.
+    pub payee: Payee,
+}
+
+/// `[payee]`: how payees are named.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Payee {
+    /// The keys of payee tokens (`chassis::seal`), which svc-accounts has too; watched. An old key is kept for as long as somebody may
+    /// come back with a request of its time.
+    pub keys: PathBuf,
 }
 
 /// `[store]`: PostgreSQL, always by TLS with the server's name checked.

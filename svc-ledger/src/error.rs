@@ -18,6 +18,12 @@ pub enum Error {
     /// The request could not be parsed.
     #[error("the request is not valid")]
     Invalid(Vec<Violation>),
+    /// The payee token is none, or its time is over.
+    #[error("{}", if *expired { "the time of the payee token is over" } else { "the payee token is none of this bank's" })]
+    PayeeToken {
+        /// Whether it was good once.
+        expired: bool,
+    },
     /// Neither owner nor staff; also the answer to a customer who asks for what does not exist.
     #[error("the caller may not touch this account or transfer")]
     NotPermitted,
@@ -158,6 +164,7 @@ impl Error {
     pub const fn outcome(&self) -> Option<&'static str> {
         match self {
             Self::BodyChanged { .. }
+            | Self::PayeeToken { .. }
             | Self::AccountExists { .. }
             | Self::GrantExists { .. }
             | Self::StaleRevision { .. }
@@ -259,7 +266,7 @@ impl Failure for Error {
 
     fn kind(&self) -> Kind {
         match self {
-            Self::Invalid(_) => Kind::Invalid,
+            Self::Invalid(_) | Self::PayeeToken { .. } => Kind::Invalid,
             Self::NotPermitted => Kind::Forbidden,
             Self::NotFound { .. } => Kind::NotFound,
             Self::BodyChanged { .. } | Self::AccountExists { .. } | Self::GrantExists { .. } => Kind::Exists,
@@ -280,6 +287,8 @@ impl Failure for Error {
     fn reason(&self) -> &'static str {
         match self {
             Self::Invalid(_) => "INVALID_REQUEST",
+            Self::PayeeToken { expired: false } => "PAYEE_TOKEN_INVALID",
+            Self::PayeeToken { expired: true } => "PAYEE_TOKEN_EXPIRED",
             Self::NotPermitted => "NOT_PERMITTED",
             Self::NotFound { resource: Resource::Account, .. } => "ACCOUNT_NOT_FOUND",
             Self::NotFound { resource: Resource::Transfer, .. } => "TRANSFER_NOT_FOUND",
@@ -318,6 +327,7 @@ impl Failure for Error {
                 metadata.extend([("min_seq", min_seq.to_string()), ("seq", seq.to_string())]);
             }
             Self::Invalid(_)
+            | Self::PayeeToken { .. }
             | Self::NotPermitted
             | Self::NotFound { .. }
             | Self::StaleRevision { .. }
@@ -338,6 +348,7 @@ impl Failure for Error {
     fn violations(&self) -> Vec<Violation> {
         match self {
             Self::Invalid(violations) => violations.clone(),
+            Self::PayeeToken { .. } => vec![Violation::new("payee_token", self.to_string())],
             Self::Refused { refusal, .. } if self.kind() == Kind::Precondition => {
                 vec![Violation::new(refusal::field(*refusal), self.to_string())]
             }
@@ -376,6 +387,7 @@ impl Failure for Error {
                 refusal::missing(*refusal).map(|resource| (resource.type_name(), name.clone()))
             }
             Self::Invalid(_)
+            | Self::PayeeToken { .. }
             | Self::NotPermitted
             | Self::StaleRevision { .. }
             | Self::AccountClosed

@@ -17,6 +17,7 @@ pub mod store;
 
 use anyhow::Context as _;
 use chassis::run::Start;
+use chassis::seal::Seal;
 use proto::ledger::v1::journal_service_server::JournalServiceServer;
 use proto::ledger::v1::ledger_service_server::LedgerServiceServer;
 
@@ -44,7 +45,9 @@ impl chassis::run::Service for Ledger {
         let outbox = Outbox::new(&config.store)?;
         let shipper = rpc::audit::Shipper { outbox, edge: start.edge };
         store.announce(chassis::outbox::start(shipper, &start.drain, &start.metrics));
-        Ok(Self { rpc: rpc::Rpc::new(store, offered) })
+        let payees = Seal::load(&config.payee.keys, rpc::payee::PURPOSE).context("payee.keys")?;
+        payees.watch(&start.drain);
+        Ok(Self { rpc: rpc::Rpc::new(store, offered).paying(payees) })
     }
 
     fn routes(&self) -> tonic::service::Routes {

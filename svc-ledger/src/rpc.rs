@@ -7,11 +7,13 @@ mod convert;
 mod import;
 mod journal;
 mod several;
+pub mod payee;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chassis::call::{Call, Principal};
+use chassis::seal::Seal;
 use proto::ledger::v1 as pb;
 use proto::ledger::v1::ledger_service_server::LedgerService;
 use tonic::{Request, Response, Status};
@@ -23,6 +25,7 @@ use crate::domain::verdict::{self, Refusal, Verdict};
 use crate::error::{Error, Resource};
 use crate::store::Store;
 use crate::store::read::{Named, Viewer};
+use payee::Payee;
 
 /// Who may open accounts.
 const ACCOUNTS: &str = "svc-accounts";
@@ -41,18 +44,34 @@ const SEQ_RESERVE: Duration = Duration::from_millis(100);
 pub struct Rpc {
     store: Store,
     offered: Arc<[Currency]>,
+    payees: Option<Seal>,
 }
 
 impl Rpc {
     /// The RPCs over a store, opening accounts in the currencies offered.
     #[must_use]
     pub fn new(store: Store, offered: Vec<Currency>) -> Self {
-        Self { store, offered: offered.into() }
+        Self { store, offered: offered.into(), payees: None }
+    }
+
+    /// The same, taking payee tokens that this seal opens. Without it there are none.
+    #[must_use]
+    pub fn paying(self, payees: Seal) -> Self {
+        Self { payees: Some(payees), ..self }
     }
 
     /// Has a transfer command judged and answers the transfer.
     async fn book(&self, command: Command, named: &convert::Names) -> Result<Response<pb::Transfer>, Status> {
-        let transfer = match self.store.submit(command).await? {
+        self.booked(self.store.submit(command).await?, named).await
+    }
+
+    /// Answers the transfer of a verdict.
+    async fn booked(
+        &self,
+        verdict: Verdict,
+        named: &convert::Names,
+    ) -> Result<Response<pb::Transfer>, Status> {
+        let transfer = match verdict {
             Verdict::Booked(transfer) => transfer,
             Verdict::Recorded(row) => self.store.transfer_of_row(row).await?,
             Verdict::Refused(refusal) => return Err(refused(refusal, named).into()),
@@ -263,8 +282,14 @@ impl LedgerService for Rpc {
     ) -> Result<Response<pb::Transfer>, Status> {
         let call = Call::of(&request)?;
         let actor = actor(&call);
-        let (action, named) = convert::create_transfer(actor.scope, request.into_inner(), rand::random())?;
-        self.book(command(&call, "CreateTransfer", actor, action), &named).await
+        let mut request = request.into_inner();
+        let payee = Payee::of(&mut request, self.payees.as_ref(), SystemTime::now())?;
+        let (action, mut named) = convert::create_transfer(actor.scope, request, rand::random())?;
+        let command = payee.command(command(&call, "CreateTransfer", actor, action), &mut named);
+        let verdict = payee.verdict(self.store.submit(command).await?)?;
+        let mut answer = self.booked(verdict, &named).await?;
+        payee.shown(answer.get_mut());
+        Ok(answer)
     }
 
     async fn post_transfer(

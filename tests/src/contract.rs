@@ -19,6 +19,8 @@ pub struct Rpc {
     pub rules: Vec<Rule>,
     /// Whether it promises to change nothing.
     pub reads_only: bool,
+    /// Whether it counts against the rate of money: its errors say what became of the call.
+    pub moves_money: bool,
 }
 
 /// One way to call an RPC over REST.
@@ -68,6 +70,8 @@ fn rpc(pool: &DescriptorPool, method: MethodDescriptor) -> Rpc {
         kind.name().trim_start_matches("PRINCIPAL_KIND_").to_owned()
     };
     let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let classes = pool.get_enum_by_name("edge.v1.RateClass").unwrap();
+    let money = classes.get_value_by_name("RATE_CLASS_MONEY").map(|class| class.number());
     let level = options.get_field_by_name("idempotency_level").unwrap();
     Rpc {
         allow: list(&policy, "allow").iter().map(kind).collect(),
@@ -76,6 +80,7 @@ fn rpc(pool: &DescriptorPool, method: MethodDescriptor) -> Rpc {
         rules: extension("google.api.http").map(|rule| rules(&rule)).unwrap_or_default(),
         // NO_SIDE_EFFECTS of google.protobuf.MethodOptions.
         reads_only: level.as_enum_number() == Some(1),
+        moves_money: policy.get_field_by_name("rate_class").and_then(|class| class.as_enum_number()) == money,
         method,
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::Status;
 
-use crate::error::{Failure, Kind, Violation};
+use crate::error::{Failure, Kind, Violation, outcome};
 
 /// The status of a call whose budget is spent.
 pub(super) fn deadline_exceeded() -> Status {
@@ -46,6 +46,17 @@ impl Failure for ServeError {
         }
     }
 
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        let outcome = match self {
+            // The handler was dropped wherever it was.
+            Self::DeadlineExceeded => outcome::UNKNOWN,
+            // tonic decodes a request with one message before its handler runs.
+            Self::MalformedMessage => outcome::REFUSED,
+            Self::TooManyInFlight { .. } => outcome::NOT_DONE,
+        };
+        vec![(outcome::KEY, outcome.to_owned())]
+    }
+
     fn violations(&self) -> Vec<Violation> {
         match self {
             Self::DeadlineExceeded | Self::MalformedMessage => Vec::new(),
@@ -61,5 +72,20 @@ impl Failure for ServeError {
             // Long enough for a batch of calls to end, short enough that a client still waits for it.
             Self::TooManyInFlight { .. } => Some(Duration::from_millis(200)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_layer_refuses_says_what_became_of_the_call() {
+        let check = |error: ServeError, expect: &str| {
+            assert_eq!(error.metadata(), [(outcome::KEY, expect.to_owned())], "{error}");
+        };
+        check(ServeError::DeadlineExceeded, "unknown");
+        check(ServeError::MalformedMessage, "refused");
+        check(ServeError::TooManyInFlight { max: 1 }, "not_done");
     }
 }

@@ -38,6 +38,7 @@ pub(super) fn ledger(site: &Site) -> Value {
             "connections": 8,
         },
         "ledger": { "currencies": ["EUR", "USD", "GBP", "CHF", "JPY"] },
+        "payee": { "keys": site.secrets.payee_keys.path },
     });
     service(site, Part::Ledger, site.ports.ledger, site.ports.ledger_admin, own)
 }
@@ -54,6 +55,7 @@ pub(super) fn accounts(site: &Site) -> Value {
         },
         // The bank code of the IBAN registry's own example.
         "bank": { "iban_country": "DE", "iban_bank_code": "50010517" },
+        "payee": { "keys": site.secrets.payee_keys.path },
     });
     service(site, Part::Accounts, site.ports.accounts, site.ports.accounts_admin, own)
 }

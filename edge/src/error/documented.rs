@@ -59,6 +59,7 @@ fn all() -> Vec<Error> {
         },
         Error::Overloaded { listener: "public" },
         Error::UpstreamUnavailable { source: source() },
+        Error::UpstreamLost { source: source() },
         Error::UpstreamBusy { limit: "upstream_in_flight", source: source() },
         Error::UpstreamReset { code: Code::Aborted, source: source() },
         Error::DeadlineExceeded,
@@ -111,6 +112,7 @@ const fn varies(error: &Error) -> bool {
         | Error::RateLimited { .. }
         | Error::Overloaded { .. }
         | Error::UpstreamUnavailable { .. }
+        | Error::UpstreamLost { .. }
         | Error::UpstreamBusy { .. }
         | Error::DeadlineExceeded
         | Error::StreamIdle

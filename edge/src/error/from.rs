@@ -115,9 +115,10 @@ impl From<StreamError> for Error {
     fn from(error: StreamError) -> Self {
         match error {
             StreamError::Open(error) => error.into(),
-            StreamError::Reset(_) | StreamError::Lost(_) | StreamError::Over => {
-                Self::broken_off(error.grpc_code(), Box::new(error))
-            }
+            StreamError::NotRepeated(_)
+            | StreamError::Reset(_)
+            | StreamError::Lost(_)
+            | StreamError::Over => Self::broken_off(error.grpc_code(), Box::new(error)),
         }
     }
 }
@@ -148,7 +149,7 @@ impl Error {
     /// A stream that ended without its answer, by the code it means.
     fn broken_off(code: Code, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
         if code == Code::Unavailable {
-            return Self::UpstreamUnavailable { source };
+            return Self::UpstreamLost { source };
         }
         Self::UpstreamReset { code, source }
     }

@@ -23,8 +23,7 @@ pub(super) async fn relay(session: &mut Session, call: &Call, record: &mut Recor
     if let Wire::GrpcWeb(dialect) = call.wire {
         return Box::pin(relay_web(session, call, record, dialect, &bounds)).await;
     }
-    record.upstream_begins();
-    let upstream = call.open(&session.req_header().headers).await?;
+    let upstream = call.open(&session.req_header().headers, record).await?;
     let Downstream::H2(downstream) = session else {
         return Err(Error::UnsupportedMediaType.into());
     };
@@ -46,8 +45,7 @@ async fn relay_web(
         return Err(Error::UnsupportedMediaType.into());
     }
     ask_for_body(session).await?;
-    record.upstream_begins();
-    let upstream = call.open(&session.req_header().headers).await?;
+    let upstream = call.open(&session.req_header().headers, record).await?;
     call.finish_connection(session);
     let mut words = Words { record, extras: Some(&call.extras) };
     let outcome = relay::web::run(session, upstream, dialect, bounds, &mut words).await;
@@ -103,7 +101,7 @@ impl Answer for Words<'_> {
     fn failure(&mut self, failure: &Failure) -> HeaderMap {
         let mut trailers = HeaderMap::with_capacity(4);
         // A status of ours always fits; without one the client sees a stream that ended without a status, and knows.
-        let _ = Error::from(failure).status(self.record.transaction_id()).add_header(&mut trailers);
+        let _ = self.record.status(&Error::from(failure)).add_header(&mut trailers);
         trailers
     }
 }

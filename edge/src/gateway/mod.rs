@@ -194,6 +194,7 @@ impl Gateway {
         context.seat = Some(self.budget.take()?);
         // A client that reads or writes nothing for this long has gone, whatever TCP thinks.
         session.set_write_timeout(Some(snapshot.limits.body_idle()));
+        context.record.routed();
         if let Some(fields) = self.preflight(snapshot, session, &context.record.extras)? {
             return options::answer_preflight(session, context, &self.shared.drain, fields).await;
         }

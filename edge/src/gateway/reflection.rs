@@ -59,7 +59,7 @@ impl Gateway {
             Err(Ended::Refused(error)) => {
                 context.record.refused(&error);
                 // A status of ours always fits; without one the client sees a stream that ended without a status, and knows.
-                let _ = error.status(context.record.transaction_id()).add_header(&mut trailers);
+                let _ = context.record.status(&error).add_header(&mut trailers);
             }
             Err(aborted @ Ended::Aborted(_)) => return Err(aborted),
         }

@@ -36,7 +36,7 @@ pub(super) async fn write(
         );
     }
     finish_connection(session, drain);
-    let status = error.status(record.transaction_id());
+    let status = record.status(error);
     match record.wire {
         Wire::Grpc => {
             let mut header = ResponseHeader::build_no_case(200, Some(4))?;
@@ -55,8 +55,8 @@ pub(super) async fn write(
 /// Answers what cannot be read as a request, so that not even its `Accept` is known. The connection ends with it.
 pub(super) async fn unreadable(session: &mut Session, extras: &Extras) -> pingora::Result<()> {
     let error = Error::MalformedRequest;
-    let (header, body) =
-        rest(extras.begin(error.http_status())?, &error, &error.status(None), ErrorShape::Plain)?;
+    let status = Record::begin().status(&error);
+    let (header, body) = rest(extras.begin(error.http_status())?, &error, &status, ErrorShape::Plain)?;
     session.write_error_response(*header, body).await
 }
 

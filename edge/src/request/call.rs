@@ -9,12 +9,13 @@ use http::{HeaderMap, HeaderValue};
 use pingora::protocols::http::ServerSession as Session;
 use tokio::time::{Instant, timeout_at};
 
-use super::finish_connection;
+use super::{Record, finish_connection};
 use crate::authn::Credentials;
 use crate::contract::{Idempotency, Method};
 use crate::error::Error;
 use crate::extras::Extras;
 use crate::headers::{self, Received, Wire};
+use crate::outcome;
 use crate::rate::Standing;
 use crate::room::Held;
 use crate::snapshot::Snapshot;
@@ -58,11 +59,12 @@ impl Call {
         finish_connection(session, &self.drain);
     }
 
-    /// Opens the stream to the upstream, with what of the request's header may reach it.
+    /// Opens the stream to the upstream, with what of the request's header may reach it, and writes down that it did.
     ///
     /// # Errors
     /// When no endpoint takes the call in time.
-    pub async fn open(&self, from: &HeaderMap) -> Result<UpstreamStream, Error> {
+    pub async fn open(&self, from: &HeaderMap, record: &mut Record) -> Result<UpstreamStream, Error> {
+        record.upstream_begins();
         let path = self.snapshot.path(&self.method);
         let path = path.ok_or(Error::Internal { problem: "a method without a path" })?;
         let left = self.deadline.saturating_duration_since(Instant::now());
@@ -70,11 +72,15 @@ impl Call {
         let headers = headers::upstream(from, self.wire, pass, &self.token, &self.received, left);
         let class = if self.streams() { StreamClass::Streaming } else { StreamClass::Unary };
         let idempotent = self.method.idempotency != Idempotency::Unknown;
-        let terms = Terms { class, idempotent, deadline: Some(self.deadline) };
+        let terms = Terms {
+            class,
+            idempotent,
+            deadline: Some(self.deadline),
+            outcome: outcome::is_told(&self.method),
+        };
         let opened = pin!(self.upstream.open(terms, path, headers, false));
-        match timeout_at(self.deadline, opened).await {
-            Ok(opened) => opened.map_err(Error::from),
-            Err(_) => Err(Error::DeadlineExceeded),
-        }
+        let opened = timeout_at(self.deadline, opened).await.map_err(|_| Error::DeadlineExceeded)??;
+        record.upstream_opens();
+        Ok(opened)
     }
 }

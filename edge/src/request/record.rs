@@ -10,7 +10,7 @@ use chassis::spans::{Attribute, GRPC_STATUS_CODE, ServerSpan, Spans, rpc_attribu
 use http::{HeaderValue, Method as Verb};
 use pingora::protocols::http::ServerSession as Session;
 use tokio::time::Instant;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::access_log::{AccessLog, Entry};
 use crate::contract::Method;
@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::extras::Extras;
 use crate::headers::{Received, Trace, Wire};
 use crate::metrics::ListenerMetrics;
+use crate::outcome::{self, Outcome, Reach};
 use crate::policy::Listener;
 use crate::rate::Standing;
 
@@ -40,6 +41,8 @@ pub struct Record {
     pub standing: Option<Standing>,
     trace: Option<Trace>,
     transaction_id: Option<HeaderValue>,
+    routed: bool,
+    sent: bool,
     upstream_began: Option<Instant>,
     upstream_took: Option<Duration>,
     outcome: Option<Code>,
@@ -62,6 +65,8 @@ impl Record {
             standing: None,
             trace: None,
             transaction_id: None,
+            routed: false,
+            sent: false,
             upstream_began: None,
             upstream_took: None,
             outcome: None,
@@ -83,9 +88,36 @@ impl Record {
         self.transaction_id.as_ref()?.to_str().ok()
     }
 
+    /// It is fit to be routed. Whatever was refused before might have been meant for any method.
+    pub fn routed(&mut self) {
+        self.routed = true;
+    }
+
+    /// What became of the call that `error` ends, where the client is told: where it moves money, and where nobody knows yet
+    /// whether it does.
+    #[must_use]
+    pub fn told(&self, error: &Error) -> Option<Outcome> {
+        match &self.method {
+            Some(method) if outcome::is_told(method) => Some(error.outcome(Reach::of(method, self.sent))),
+            Some(_) => None,
+            None => (!self.routed).then(|| error.outcome(Reach::Kept)),
+        }
+    }
+
+    /// The refusal of this request for whoever puts it on the wire.
+    #[must_use]
+    pub fn status(&self, error: &Error) -> Status {
+        error.status(self.transaction_id(), self.told(error))
+    }
+
     /// The upstream is being called.
     pub fn upstream_begins(&mut self) {
         self.upstream_began = Some(Instant::now());
+    }
+
+    /// The upstream has taken the call: from here on it may have been processed.
+    pub fn upstream_opens(&mut self) {
+        self.sent = true;
     }
 
     /// Whether the call has left for its service: from then on what becomes of it is the service's to know.

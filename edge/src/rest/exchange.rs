@@ -73,8 +73,7 @@ impl<'a> Opening<'a> {
                 up
             }
         };
-        record.upstream_begins();
-        let upstream = call.open(&session.req_header().headers).await?;
+        let upstream = call.open(&session.req_header().headers, record).await?;
         Ok(Self { upstream, up, waits: !session.is_http2(), waiting_since: None })
     }
 

@@ -150,7 +150,7 @@ impl Messages<'_> {
     /// Tells of a failure of the edge's side in a stream that has begun.
     async fn fail(&mut self, error: Error) -> Result<(), Ended> {
         self.record.refused(&error);
-        let status = error.status(self.record.transaction_id());
+        let status = self.record.status(&error);
         let failed = error.failed(&status);
         self.end_with(&failed, None).await
     }

@@ -44,8 +44,7 @@ async fn call_upstream(
 ) -> Result<Reply, Ended> {
     let body = body::read_whole(session, call).await?;
     let request = request(session, target, &body, call.snapshot.limits.message_bytes_max)?;
-    record.upstream_begins();
-    let upstream = call.open(&session.req_header().headers).await?;
+    let upstream = call.open(&session.req_header().headers, record).await?;
     tokio::select! {
         biased;
         reply = exchange(upstream, call, request) => Ok(reply?),

@@ -56,8 +56,7 @@ pub async fn serve(
     let accept = handshake::accept(&session.req_header().headers)?;
     // What path and query get wrong is told while HTTP can tell it; the first message says the same again.
     target.encode(session, &[], &mut Vec::new())?;
-    record.upstream_begins();
-    let upstream = call.open(&session.req_header().headers).await?;
+    let upstream = call.open(&session.req_header().headers, record).await?;
     // A service may wait for the first message before it answers, so its answer cannot be waited for.
     let mut header = ResponseHeader::build(101, Some(3))?;
     header.insert_header(UPGRADE, "websocket")?;
@@ -124,7 +123,7 @@ fn say(
 
 fn refuse(socket: &mut Socket<'_>, record: &mut Record, error: &Error) {
     record.refused(error);
-    let status = error.status(record.transaction_id());
+    let status = record.status(error);
     let failed = error.failed(&status);
     let mut json = Vec::with_capacity(512);
     status_json(&failed, None, &mut json);

@@ -62,6 +62,9 @@ pub enum StreamError {
     /// The call was moved and found no other endpoint.
     #[error("the call was refused and found no other endpoint")]
     Open(#[from] OpenError),
+    /// The call may have been processed, was to be made again and found no endpoint.
+    #[error("the call failed and found no other endpoint")]
+    NotRepeated(#[source] OpenError),
     /// The upstream ended the stream.
     #[error("the upstream reset the stream")]
     Reset(#[source] h2::Error),
@@ -79,7 +82,7 @@ impl StreamError {
     #[must_use]
     pub fn grpc_code(&self) -> Code {
         match self {
-            Self::Open(error) => error.grpc_code(),
+            Self::Open(error) | Self::NotRepeated(error) => error.grpc_code(),
             Self::Lost(_) | Self::Over => Code::Unavailable,
             Self::Reset(error) => of_reset(error),
         }

@@ -113,7 +113,7 @@ fn question() -> Call {
     headers.insert(TE, HeaderValue::from_static("trailers"));
     headers.insert("grpc-timeout", HeaderValue::from_static("1S"));
     let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
-    let terms = Terms { class: StreamClass::Unary, idempotent: true, deadline: None };
+    let terms = Terms { class: StreamClass::Unary, idempotent: true, deadline: None, outcome: false };
     let mut call = Call::new(terms, path, headers, false);
     let mut frame = BytesMut::with_capacity(5);
     frame.put_u8(0);

@@ -73,6 +73,8 @@ pub struct Terms {
     pub idempotent: bool,
     /// When whoever called stops waiting.
     pub deadline: Option<Instant>,
+    /// Whether the upstream's errors are to say what became of the call.
+    pub outcome: bool,
 }
 
 /// Every upstream of a configuration, by name.

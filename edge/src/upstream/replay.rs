@@ -79,7 +79,12 @@ mod tests {
     use super::*;
 
     fn call() -> Call {
-        let terms = Terms { class: crate::upstream::StreamClass::Unary, idempotent: false, deadline: None };
+        let terms = Terms {
+            class: crate::upstream::StreamClass::Unary,
+            idempotent: false,
+            deadline: None,
+            outcome: false,
+        };
         Call::new(terms, PathAndQuery::from_static("/a.B/C"), HeaderMap::new(), false)
     }
 

@@ -21,6 +21,7 @@ use super::limits::Seat;
 use super::replay::Call;
 use super::retry::{Pushback, Retrying, is_unavailable};
 use super::{StreamClass, Terms, Upstream, place};
+use crate::outcome;
 
 /// How often a call moves after it was sent. Two: a restart of the server may cost one on each of two connections; more would
 /// lengthen an outage.
@@ -43,6 +44,8 @@ pub struct UpstreamStream {
     retries: u32,
     /// The retry that stands, until its answer begins.
     retrying: Option<Retrying>,
+    /// Whether an attempt that is over may have been processed: what a later one says of itself is then not all there is to say.
+    in_doubt: bool,
     /// The answer that a retry is to replace: should there be no retry after all, it is the one.
     instead: Option<Box<Parts>>,
 }
@@ -101,6 +104,7 @@ impl UpstreamStream {
             moves: 0,
             retries: 0,
             retrying: None,
+            in_doubt: false,
             instead: None,
         })
     }
@@ -138,7 +142,13 @@ impl UpstreamStream {
     /// The trailers, once the body has ended.
     pub fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, StreamError>> {
         match &mut self.state {
-            State::Open(attempt) => attempt.poll_trailers(cx).map_err(StreamError::from),
+            State::Open(attempt) => {
+                let mut trailers = ready!(attempt.poll_trailers(cx))?;
+                if let (true, Some(trailers)) = (self.terms.outcome, &mut trailers) {
+                    outcome::complete(trailers, self.in_doubt);
+                }
+                Poll::Ready(Ok(trailers))
+            }
             State::Answered => Poll::Ready(Ok(None)),
             State::Moving(_) | State::Over => Poll::Ready(Err(StreamError::Over)),
         }
@@ -259,6 +269,7 @@ impl UpstreamStream {
                         let Some((pause, address)) = self.may_repeat(pushback) else {
                             return self.arrived(header);
                         };
+                        self.in_doubt |= !outcome::says_nothing_done(&header.headers);
                         self.instead = Some(Box::new(header));
                         self.repeat(address, pause);
                     }
@@ -273,7 +284,7 @@ impl UpstreamStream {
                             self.state = State::Answered;
                             return self.arrived(*header);
                         }
-                        (Err(error), None) => return Poll::Ready(Err(error.into())),
+                        (Err(error), None) => return Poll::Ready(Err(self.nowhere(error))),
                     }
                 }
                 State::Answered => return Poll::Ready(Ok(())),
@@ -283,7 +294,11 @@ impl UpstreamStream {
     }
 
     /// The answer has begun, and is the one.
-    fn arrived(&mut self, header: Parts) -> Poll<Result<(), StreamError>> {
+    fn arrived(&mut self, mut header: Parts) -> Poll<Result<(), StreamError>> {
+        if self.terms.outcome {
+            // A status in the header is all there is to the answer.
+            outcome::complete(&mut header.headers, self.in_doubt);
+        }
         self.header = Some(header);
         (self.call, self.retrying) = (None, None);
         Poll::Ready(Ok(()))
@@ -315,11 +330,17 @@ impl UpstreamStream {
         if means_unavailable(&error)
             && let Some((pause, address)) = self.may_repeat(Pushback::Nothing)
         {
+            self.in_doubt = true;
             self.repeat(address, pause);
             return Ok(());
         }
         self.state = State::Over;
         Err(error.into())
+    }
+
+    /// No endpoint takes the call. That it was not processed is true of it only if no earlier attempt may have been.
+    fn nowhere(&self, error: OpenError) -> StreamError {
+        if self.in_doubt { StreamError::NotRepeated(error) } else { StreamError::Open(error) }
     }
 
     /// The attempt was never processed: another costs the service nothing.
@@ -330,7 +351,7 @@ impl UpstreamStream {
             upstream.metrics.refused(name);
             let refused = OpenError::Refused { upstream: name.to_owned(), attempts: self.moves + 1 };
             self.state = State::Over;
-            return Err(refused.into());
+            return Err(self.nowhere(refused));
         }
         if !self.call.as_ref().is_some_and(Call::repeatable) {
             self.state = State::Over;

@@ -24,6 +24,7 @@ mod idempotency;
 mod identity;
 mod messages;
 mod negotiation;
+mod outcomes;
 mod rate;
 mod reflection;
 mod refusals;

@@ -1,9 +1,11 @@
-//! An account and its life: OPENING when it was asked for, ACTIVE once the ledger has its side. Every intent raises the
-//! state revision, which travels to the ledger, so that a resumed step of an old intent cannot undo a newer one; finishing
-//! an intent leaves it as it is.
+//! An account and its life: OPENING when it was asked for, ACTIVE once the ledger has its side, then frozen and not, and CLOSED at
+//! the end. Every intent raises the state revision, which travels to the ledger, so that a resumed step of an old intent cannot
+//! undo a newer one; finishing an intent leaves it as it is. What an account is told to be later stands beside what it is until the
+//! ledger has said so (`change`).
 
 use serde::{Deserialize, Serialize};
 
+use super::change::Changes;
 use super::{AccountId, AccountName, CustomerId, Iban, UnixMillis, etag};
 
 /// How far an account is in its life.
@@ -13,20 +15,32 @@ pub enum AccountState {
     Opening,
     /// Ready for transfers.
     Active,
+    /// No money leaves.
+    DebitFrozen,
+    /// No money leaves or arrives.
+    Frozen,
+    /// Empty for ever.
+    Closed,
 }
 
 impl AccountState {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Opening, Self::Active, Self::DebitFrozen, Self::Frozen, Self::Closed];
+
     /// The word in the table.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Opening => "OPENING",
             Self::Active => "ACTIVE",
+            Self::DebitFrozen => "DEBIT_FROZEN",
+            Self::Frozen => "FROZEN",
+            Self::Closed => "CLOSED",
         }
     }
 
     /// Reads the word in the table.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Opening, Self::Active].into_iter().find(|state| state.as_str() == text)
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 }
 
@@ -106,10 +120,13 @@ pub struct Account {
     pub currency: CurrencyCode,
     /// What the holder calls it.
     pub display_name: AccountName,
-    /// How far it is in its life.
+    /// How far it is in its life, as the ledger has confirmed it.
     pub state: AccountState,
-    /// How far the available balance may fall below zero, in minor units; zero or more.
+    /// How far the available balance may fall below zero, in minor units; zero or more. As the ledger has confirmed it.
     pub overdraft_limit_minor_units: i64,
+    /// What it is to become.
+    #[serde(default)]
+    pub changes: Changes,
     /// Of the newest intent.
     pub state_revision: StateRevision,
     /// When it was asked for.
@@ -131,12 +148,17 @@ impl Account {
         if self.state != AccountState::Opening {
             return Err(WrongState(self.state));
         }
-        Ok(Self {
-            state: AccountState::Active,
-            update_time: now,
-            revision: self.revision + 1,
-            ..self.clone()
-        })
+        Ok(Self { state: AccountState::Active, ..self.written(now) })
+    }
+
+    /// The account under another name; `None` if that is its name.
+    pub fn renamed(&self, display_name: AccountName, now: UnixMillis) -> Option<Self> {
+        (self.display_name != display_name).then(|| Self { display_name, ..self.written(now) })
+    }
+
+    /// The account as the next write leaves it, before that changes anything.
+    pub(super) fn written(&self, now: UnixMillis) -> Self {
+        Self { update_time: now, revision: self.revision + 1, ..self.clone() }
     }
 
     /// Changes with every write.
@@ -160,6 +182,7 @@ mod tests {
             display_name: AccountName::parse("Everyday").expect("valid"),
             state: AccountState::Opening,
             overdraft_limit_minor_units: 0,
+            changes: Changes::default(),
             state_revision: StateRevision::FIRST,
             create_time: UnixMillis::new(1_000),
             update_time: UnixMillis::new(1_000),
@@ -181,7 +204,7 @@ mod tests {
 
     #[test]
     fn states_read_back_as_written() {
-        for state in [AccountState::Opening, AccountState::Active] {
+        for state in AccountState::ALL {
             assert_eq!(AccountState::parse(state.as_str()), Some(state));
         }
         assert_eq!(AccountState::parse("opening"), None);

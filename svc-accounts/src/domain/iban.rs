@@ -132,6 +132,12 @@ impl IbanRange {
         Ok(Self { country, bank_code: bank_code.to_owned(), account_digits })
     }
 
+    /// Whether an IBAN is of the bank, whether it has been given out or not.
+    pub fn contains(&self, iban: &Iban) -> bool {
+        let rest = iban.as_str().strip_prefix(self.country);
+        rest.and_then(|rest| rest.get(2..)).is_some_and(|national| national.starts_with(&self.bank_code))
+    }
+
     /// The IBAN of an account number, which is taken modulo the size of the range. Numbers are drawn at random: counting
     /// would tell everyone how many accounts the bank has, and the neighbours' numbers.
     pub fn iban(&self, number: u64) -> Iban {
@@ -230,6 +236,15 @@ mod tests {
         let range = IbanRange::new("DE", "37040044").expect("valid");
         assert_eq!(range.iban(532_013_000).as_str(), "DE89370400440532013000");
         assert_eq!(range.iban(10_532_013_000), range.iban(532_013_000), "taken modulo the range");
+    }
+
+    #[test]
+    fn the_bank_knows_its_own_ibans() {
+        let range = IbanRange::new("DE", "37040044").expect("valid");
+        let contains = |text: &str| range.contains(&Iban::parse(text).expect("valid"));
+        assert!(contains("DE89370400440532013000"));
+        assert!(!contains("AT611904300234573201"));
+        assert!(!IbanRange::new("DE", "50010517").expect("valid").contains(&range.iban(1)));
     }
 
     proptest! {

@@ -8,7 +8,9 @@ use rand::Rng as _;
 use super::access::{Access, AccountReach};
 use super::{Rpc, answer_by, audit, convert};
 use crate::clock;
-use crate::domain::{Account, AccountId, AccountState, ConsentScope, CustomerId, PartnerId, StateRevision};
+use crate::domain::{
+    Account, AccountId, AccountState, Changes, ConsentScope, CustomerId, PartnerId, StateRevision,
+};
 use crate::error::Error;
 use crate::store::Opened;
 
@@ -36,7 +38,10 @@ impl Rpc {
         let until = answer_by(call.deadline.instant());
         let account = match account.state {
             AccountState::Opening => self.openings.drive(account.id, until).await.unwrap_or(account),
-            AccountState::Active => account,
+            AccountState::Active
+            | AccountState::DebitFrozen
+            | AccountState::Frozen
+            | AccountState::Closed => account,
         };
         Ok(convert::account(&account))
     }
@@ -192,6 +197,7 @@ impl Rpc {
                 display_name: wanted.display_name.clone(),
                 state: AccountState::Opening,
                 overdraft_limit_minor_units: wanted.overdraft_limit_minor_units,
+                changes: Changes::default(),
                 state_revision: StateRevision::FIRST,
                 create_time: now,
                 update_time: now,

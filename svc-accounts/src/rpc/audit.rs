@@ -25,6 +25,10 @@ use crate::store::{Event, Store};
 
 pub const CREATE_CUSTOMER: &str = "accounts.v1.AccountsService/CreateCustomer";
 pub const OPEN_ACCOUNT: &str = "accounts.v1.AccountsService/OpenAccount";
+pub const UPDATE_ACCOUNT: &str = "accounts.v1.AccountsService/UpdateAccount";
+pub const FREEZE_ACCOUNT: &str = "accounts.v1.AccountsService/FreezeAccount";
+pub const UNFREEZE_ACCOUNT: &str = "accounts.v1.AccountsService/UnfreezeAccount";
+pub const CLOSE_ACCOUNT: &str = "accounts.v1.AccountsService/CloseAccount";
 pub const CREATE_CONSENT: &str = "accounts.v1.AccountsService/CreateConsent";
 pub const REVOKE_CONSENT: &str = "accounts.v1.AccountsService/RevokeConsent";
 

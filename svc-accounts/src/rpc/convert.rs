@@ -2,6 +2,7 @@
 //! every field that breaks its rule at once.
 
 mod audit;
+mod change;
 mod consent;
 
 use std::fmt::Display;
@@ -12,12 +13,12 @@ use chassis::page::{Page, Sizes};
 use proto::accounts::v1 as pb;
 
 use crate::domain::{
-    Account, AccountId, AccountName, AccountState, CurrencyCode, Customer, CustomerId, CustomerName, Email,
-    Request, Seal,
+    Account, AccountId, AccountName, CurrencyCode, Customer, CustomerId, CustomerName, Email, Request, Seal,
 };
 use crate::error::Error;
 use crate::timestamp;
 pub use audit::{Outcome, event};
+pub use change::{freeze_account, lookup_account, update_account};
 pub use consent::{check_consent, consent, consent_name, create_consent, list_consents};
 
 /// Pages of every list.
@@ -134,11 +135,7 @@ pub fn open_account(
     let request_id = fields.take("request_id", RequestId::parse(request.request_id));
     let currency = fields.take("currency_code", offered(&request.currency_code, currencies));
     let display_name = fields.take("display_name", AccountName::parse(&request.display_name));
-    let overdraft = match request.overdraft_limit_minor_units {
-        limit if limit < 0 => Err("must not be negative".to_owned()),
-        limit if limit > overdraft_max => Err(format!("must be at most {overdraft_max}")),
-        limit => Ok(limit),
-    };
+    let overdraft = overdraft_limit(request.overdraft_limit_minor_units, overdraft_max);
     let overdraft = fields.take("overdraft_limit_minor_units", overdraft);
     match (customer_id, request_id, currency, display_name, overdraft) {
         (Some(customer_id), Some(request_id), Some(currency), Some(display_name), Some(overdraft)) => {
@@ -146,6 +143,14 @@ pub fn open_account(
             Ok(OpenAccount { request_id, customer_id, currency, display_name, overdraft_limit_minor_units })
         }
         _ => Err(fields.refused()),
+    }
+}
+
+fn overdraft_limit(limit: i64, max: i64) -> Result<i64, String> {
+    match limit {
+        ..0 => Err("must not be negative".to_owned()),
+        limit if limit > max => Err(format!("must be at most {max}")),
+        limit => Ok(limit),
     }
 }
 
@@ -211,18 +216,11 @@ pub fn account(account: &Account) -> pb::Account {
         iban: account.iban.as_str().to_owned(),
         currency_code: account.currency.as_str().to_owned(),
         display_name: account.display_name.as_str().to_owned(),
-        state: state(account.state).into(),
+        state: change::state(account).into(),
         overdraft_limit_minor_units: account.overdraft_limit_minor_units,
         create_time: Some(timestamp::of(account.create_time)),
         update_time: Some(timestamp::of(account.update_time)),
         etag: account.etag(),
-    }
-}
-
-const fn state(state: AccountState) -> pb::AccountState {
-    match state {
-        AccountState::Opening => pb::AccountState::Opening,
-        AccountState::Active => pb::AccountState::Active,
     }
 }
 
@@ -232,7 +230,7 @@ mod tests {
 
     use super::*;
 
-    fn fields_of(error: Option<Error>) -> Vec<String> {
+    pub(super) fn fields_of(error: Option<Error>) -> Vec<String> {
         match error {
             Some(Error::Invalid(violations)) => {
                 violations.into_iter().map(|violation| violation.field).collect()

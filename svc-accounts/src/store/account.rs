@@ -7,7 +7,7 @@ use super::key::{ACCOUNT_PREFIX, Key};
 use super::query::Range;
 use super::request;
 use super::transact::Written;
-use super::{Event, Store};
+use super::{Event, Store, change};
 use crate::domain::{
     Account, AccountId, AccountName, AccountState, CurrencyCode, CustomerId, Iban, Request, StateRevision,
     UnixMillis,
@@ -144,6 +144,7 @@ pub(super) fn decode(item: &Item) -> Result<Account, Error> {
         display_name: item.parsed("display_name", AccountName::parse)?,
         state: AccountState::parse(item.text("state")?).ok_or_else(|| corrupt("state"))?,
         overdraft_limit_minor_units: item.number("overdraft_limit_minor_units")?,
+        changes: change::decode(&item)?,
         state_revision: StateRevision::new(item.number("state_revision")?),
         create_time: UnixMillis::new(item.number("create_time")?),
         update_time: UnixMillis::new(item.number("update_time")?),

@@ -81,6 +81,11 @@ impl<'a> Reader<'a> {
         value.and_then(|digits| digits.parse().ok()).ok_or_else(|| corrupt(name))
     }
 
+    /// A number that need not be there.
+    pub fn optional_number<T: FromStr>(&self, name: &'static str) -> Result<Option<T>, Error> {
+        if self.0.contains_key(name) { self.number(name).map(Some) } else { Ok(None) }
+    }
+
     /// A map of texts.
     pub fn texts(&self, name: &'static str) -> Result<BTreeMap<String, String>, Error> {
         let values = self.0.get(name).and_then(|value| value.as_m().ok()).ok_or_else(|| corrupt(name))?;

@@ -12,6 +12,8 @@
 //! | `EMAIL#<mark>` | `EMAIL` | belongs to this customer |
 //! | `REQ#<mark>` | `REQ` | was asked for, and made this |
 //! | `OPENING` | `ACCT#<account>` | still waits for the ledger |
+//! | `CHANGING` | `ACCT#<account>` | is to become something that the ledger has not confirmed |
+//! | `TOLD#<account>` | `STATE`, `LIMIT` | is to be told to whoever keeps the audit once the ledger has confirmed it |
 //! | `CONSENTS#<account>` | `CONSENT#<consent>` | the consent |
 //! | `CONSENTS#<account>` | `PARTNER#<partner>#<consent>` | was given to this partner, and not taken back |
 //! | `GRANTING` | `CONSENT#<consent>` | the ledger does not know of its newest intent |
@@ -38,6 +40,8 @@ pub const SORT: &str = "sk";
 pub const CUSTOMERS: &str = "CUSTS";
 /// Where accounts wait for the ledger. Empty but for the openings of the last moments.
 pub const OPENING: &str = "OPENING";
+/// Where accounts that are to change wait for the ledger.
+pub const CHANGING: &str = "CHANGING";
 /// Where consents wait for the ledger.
 pub const GRANTING: &str = "GRANTING";
 /// How the sort keys of consents begin.
@@ -113,6 +117,21 @@ impl Key {
     /// In the list of accounts that wait for the ledger.
     pub fn opening(id: AccountId) -> Self {
         Self::new(OPENING, format!("{ACCOUNT_PREFIX}{id}"))
+    }
+
+    /// In the list of accounts that are to change.
+    pub fn changing(id: AccountId) -> Self {
+        Self::new(CHANGING, format!("{ACCOUNT_PREFIX}{id}"))
+    }
+
+    /// The event of a change of the account's state, until there is something to tell.
+    pub fn state_told(id: AccountId) -> Self {
+        Self::new(format!("TOLD#{id}"), "STATE")
+    }
+
+    /// The same of its limit.
+    pub fn limit_told(id: AccountId) -> Self {
+        Self::new(format!("TOLD#{id}"), "LIMIT")
     }
 
     /// The partition of an account's consents.

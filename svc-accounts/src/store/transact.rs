@@ -140,6 +140,23 @@ impl Store {
         Ok(TransactWriteItem::builder().condition_check(check).build())
     }
 
+    /// Demands that the number `name` of the item at `key` is `value`.
+    pub(super) fn demand_number(
+        &self,
+        key: &Key,
+        name: &str,
+        value: impl ToString,
+    ) -> Result<TransactWriteItem, Error> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(key.attributes()))
+            .condition_expression("#name = :value")
+            .expression_attribute_names("#name", name)
+            .expression_attribute_values(":value", AttributeValue::N(value.to_string()))
+            .build()?;
+        Ok(TransactWriteItem::builder().condition_check(check).build())
+    }
+
     /// Removes an item, if there is one.
     pub(super) fn delete(&self, key: &Key) -> Result<TransactWriteItem, Error> {
         let delete = Delete::builder().table_name(&self.table).set_key(Some(key.attributes())).build()?;

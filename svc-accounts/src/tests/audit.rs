@@ -32,6 +32,42 @@ fn in_the_box(place: &Place) -> Vec<AuditEvent> {
     events
 }
 
+/// Of changes: what happens at once is told at once, and what the ledger may refuse when it has not.
+#[tokio::test]
+async fn a_change_is_told_once_and_as_what_became_of_it() {
+    let place = Place::new().await;
+    place.neighbours.state().keeper = Mood::Away;
+    let process = place.start_without_sweep().await;
+    let rpc = &process.rpc;
+    let account = opened(&process, "ada").await;
+    let (id, resource) = (account.account_id.clone(), format!("accounts/{}", account.account_id));
+    let freeze = || pb::FreezeAccountRequest { account_id: id.clone(), ..Default::default() };
+    let close = || pb::CloseAccountRequest { account_id: id.clone() };
+    for _round in 0..2 {
+        rpc.freeze_account(request(&staff(), freeze())).await.expect("frozen");
+    }
+    place.neighbours.state().funded.insert(id.clone());
+    rpc.close_account(request(&staff(), close())).await.expect_err("not empty");
+    holds(&place, 4).await;
+    place.neighbours.state().funded.clear();
+    for _round in 0..2 {
+        rpc.close_account(request(&staff(), close())).await.expect("closed");
+    }
+    holds(&place, 5).await;
+    let events = in_the_box(&place);
+    let mut said = said(&events).split_off(2);
+    // The refusal is written afterwards, when its id is made.
+    said.sort_by_key(|(rpc, outcome, ..)| (*rpc, *outcome as i32));
+    assert_eq!(
+        said,
+        [
+            ("CloseAccount", AuditOutcome::Done, "", resource.as_str()),
+            ("CloseAccount", AuditOutcome::Refused, "ACCOUNT_NOT_EMPTY", &resource),
+            ("FreezeAccount", AuditOutcome::Done, "", &resource),
+        ]
+    );
+}
+
 /// RPC, outcome, reason and resource.
 fn said(events: &[AuditEvent]) -> Vec<(&str, AuditOutcome, &str, &str)> {
     events

@@ -14,11 +14,15 @@ use proto::cache::v1::{
     GetEntryRequest, InvalidateTagsRequest, InvalidateTagsResponse, SetEntryRequest, SetEntryResponse,
 };
 use proto::edge::v1::{AppendRequest, AppendResponse, AuditEvent};
-use proto::ledger::v1::{CreateLedgerAccountRequest, Grant, LedgerAccount, SetGrantRequest};
-use tonic::Status;
+use proto::ledger::v1::{
+    CreateLedgerAccountRequest, Grant, LedgerAccount, LedgerAccountState, SetGrantRequest,
+    SetLedgerAccountLimitsRequest, SetLedgerAccountStateRequest,
+};
 use tonic::body::Body;
 use tonic::server::Grpc;
+use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// How a neighbour is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,6 +43,14 @@ pub struct State {
     pub opened: Vec<CreateLedgerAccountRequest>,
     /// Accounts over which the ledger stumbles: INTERNAL.
     pub stumbles_over: HashSet<String>,
+    /// Accounts with money on them.
+    pub funded: HashSet<String>,
+    /// Every state that was set, in order.
+    pub states: Vec<SetLedgerAccountStateRequest>,
+    /// Every limit that was set, in order.
+    pub limits: Vec<SetLedgerAccountLimitsRequest>,
+    /// The newest revision that was seen of each account, and whether it is closed.
+    pub seen: HashMap<String, (i64, bool)>,
     /// Every grant that was set, in order.
     pub granted: Vec<Grant>,
     /// Whether a call to the ledger came with somebody's identity.
@@ -89,6 +101,8 @@ impl Neighbours {
         }
         match path.rsplit('/').next().unwrap_or_default() {
             "CreateLedgerAccount" => unary(request, move |body| self.create_ledger_account(body)).await,
+            "SetLedgerAccountState" => unary(request, move |body| self.set_state(body)).await,
+            "SetLedgerAccountLimits" => unary(request, move |body| self.set_limits(body)).await,
             "SetGrant" => unary(request, move |body| self.set_grant(body)).await,
             "Append" => unary(request, move |body| self.append(body)).await,
             "GetEntry" => unary(request, move |body| self.get_entry(&body)).await,
@@ -107,6 +121,30 @@ impl Neighbours {
         }
         state.opened.push(request.clone());
         Ok(LedgerAccount { account_id: request.account_id, ..LedgerAccount::default() })
+    }
+
+    fn set_state(&self, request: SetLedgerAccountStateRequest) -> Result<LedgerAccount, Status> {
+        let mut state = self.state();
+        let closes = request.state() == LedgerAccountState::Closed;
+        let known = state.states.contains(&request);
+        state.see(&request.account_id, request.state_revision)?;
+        if closes && !known && state.funded.contains(&request.account_id) {
+            return Err(refused("ACCOUNT_NOT_EMPTY"));
+        }
+        state.seen.insert(request.account_id.clone(), (request.state_revision, closes));
+        state.states.push(request);
+        Ok(LedgerAccount::default())
+    }
+
+    fn set_limits(&self, request: SetLedgerAccountLimitsRequest) -> Result<LedgerAccount, Status> {
+        let mut state = self.state();
+        state.see(&request.account_id, request.state_revision)?;
+        if request.min_available_minor_units == 0 && state.funded.contains(&request.account_id) {
+            return Err(refused("LIMIT_BREACHED"));
+        }
+        state.seen.insert(request.account_id.clone(), (request.state_revision, false));
+        state.limits.push(request);
+        Ok(LedgerAccount::default())
     }
 
     /// Keeps the newest grant of a consent, and refuses an older one.
@@ -174,6 +212,22 @@ impl Neighbours {
         state.leases.retain(|_, (_, tags)| !tags.iter().any(|tag| request.tags.contains(tag)));
         Ok(InvalidateTagsResponse { removed: (before - state.entries.len()) as i64 })
     }
+}
+
+impl State {
+    /// As the ledger judges an intent, before it looks at the account's money.
+    fn see(&self, account_id: &str, revision: i64) -> Result<(), Status> {
+        match self.seen.get(account_id) {
+            Some((seen, _)) if *seen > revision => Err(refused("STALE_REVISION")),
+            Some((seen, true)) if *seen < revision => Err(refused("ACCOUNT_CLOSED")),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn refused(reason: &str) -> Status {
+    let details = ErrorDetails::with_error_info(reason, "ledger.v1", HashMap::new());
+    Status::with_error_details(Code::FailedPrecondition, "as the ledger says it", details)
 }
 
 async fn unary<Q, A>(

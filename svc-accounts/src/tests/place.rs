@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::run::{Service as _, Start};
+use chassis::seal::Seal;
 use chassis::trace::TraceContext;
 use chassis::{
     Call, Caller, Deadline, Drain, EdgeChannel, Health, Identity, Metrics, Partner, Principal, Subject,
@@ -31,10 +32,9 @@ use crate::{Accounts, clock, timestamp};
 const DOMAIN: &str = "causeway.test";
 
 /// What others left behind is found at once.
-pub const SWEEPING: &str =
-    "opening = { sweep_ms = 20, grace_ms = 0 }\ngranting = { sweep_ms = 20, grace_ms = 0 }";
+pub const SWEEPING: &str = "opening = { sweep_ms = 20, grace_ms = 0 }\nchanging = { sweep_ms = 20, grace_ms = 0 }\ngranting = { sweep_ms = 20, grace_ms = 0 }";
 /// Nobody drives a work on but the RPC that asked.
-pub const NOT_SWEEPING: &str = "opening = { sweep_ms = 3600000, grace_ms = 3600000 }\ngranting = { sweep_ms = 3600000, grace_ms = 3600000 }";
+pub const NOT_SWEEPING: &str = "opening = { sweep_ms = 3600000, grace_ms = 3600000 }\nchanging = { sweep_ms = 3600000, grace_ms = 3600000 }\ngranting = { sweep_ms = 3600000, grace_ms = 3600000 }";
 
 /// See the module.
 pub struct Place {
@@ -70,6 +70,8 @@ impl Place {
         std::fs::write(directory.path().join("credentials"), "test\ntest\n").expect("written");
         std::fs::write(directory.path().join("email.key"), "0123456789abcdef0123456789abcdef\n")
             .expect("written");
+        let key = chassis::seal::generate().expect("random");
+        std::fs::write(directory.path().join("payee.key"), key).expect("written");
         let engine = Engine::start(directory.path(), "127.0.0.1:0".parse().expect("an address")).await;
         let edge = edge(directory.path(), &drain, neighbours.clone()).await;
         Self { directory, drain, engine, edge, neighbours }
@@ -103,6 +105,8 @@ impl Place {
             [bank]
             iban_country = "DE"
             iban_bank_code = "50010517"
+            [payee]
+            keys = "{directory}/payee.key"
             "#
         );
         toml::from_str(&text).expect("a configuration")
@@ -142,6 +146,11 @@ impl Place {
     /// Starts the engine again where it was.
     pub async fn start_engine(&mut self) {
         self.engine = Engine::start(self.directory.path(), self.engine.address).await;
+    }
+
+    /// What opens the tokens of payees, as svc-ledger does.
+    pub fn payee_seal(&self) -> Seal {
+        Seal::load(&self.directory.path().join("payee.key"), crate::PAYEE).expect("keys")
     }
 
     /// Everything in the table, as the engine has it.

@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::place::{Place, Process, eventually, new_account, new_customer, owner, request, staff};
 use crate::clock;
 use crate::domain::{
-    Account, AccountId, AccountName, AccountState, CurrencyCode, Customer, CustomerId, CustomerName, Email,
-    Iban, IbanRange, Request, StateRevision,
+    Account, AccountId, AccountName, AccountState, Changes, CurrencyCode, Customer, CustomerId, CustomerName,
+    Email, Iban, IbanRange, Request, StateRevision,
 };
 use crate::error::Error;
 use crate::store::{Created, Event, Opened, Store};
@@ -36,6 +36,7 @@ pub fn account(customer_id: CustomerId, number: u64) -> Account {
         display_name: AccountName::parse("Everyday").expect("valid"),
         state: AccountState::Opening,
         overdraft_limit_minor_units: 500,
+        changes: Changes::default(),
         state_revision: StateRevision::FIRST,
         create_time: now,
         update_time: now,

@@ -18,6 +18,7 @@ mod head;
 mod import;
 mod partners;
 mod plans;
+mod payees;
 mod postgres;
 mod promises;
 mod units;

@@ -65,6 +65,8 @@ const EXCEPTIONS: &[(&str, Who, &str)] = &[
         Who::ServiceForOtherCustomer,
         "a service reads accounts to judge with them whether its caller owns one",
     ),
+    ("accounts.v1.AccountsService/LookupAccount", Who::OtherCustomer, PAYEES),
+    ("accounts.v1.AccountsService/LookupAccount", Who::PartnerForOwner, PAYEES),
     ("cache.v1.CacheService/GetEntry", Who::ServiceForOtherCustomer, NAMESPACE),
     ("cache.v1.CacheService/SetEntry", Who::ServiceForOtherCustomer, NAMESPACE),
     ("cache.v1.CacheService/DeleteEntry", Who::ServiceForOtherCustomer, NAMESPACE),
@@ -72,6 +74,7 @@ const EXCEPTIONS: &[(&str, Who, &str)] = &[
     ("cache.v1.CacheService/AcquireLease", Who::ServiceForOtherCustomer, NAMESPACE),
     ("cache.v1.CacheService/InvalidateTags", Who::ServiceForOtherCustomer, NAMESPACE),
 ];
+const PAYEES: &str = "whoever pays may ask who is paid; the answer is of names, and of no object";
 const NAMESPACE: &str = "the entries are the calling service's own, whoever it acts for";
 
 /// What is nobody's due answer, exception or not, as [`deviations`] writes it.

@@ -16,6 +16,8 @@ mod faults;
 mod foreign;
 mod golden;
 mod ledger;
+mod outcomes;
+mod payees;
 mod refusals;
 mod revocation;
 mod secrecy;
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         foreign::TESTS,
         golden::TESTS,
         ledger::TESTS,
+        payees::TESTS,
         refusals::TESTS,
         revocation::TESTS,
         security::bodies::TESTS,
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         security::rotation::TESTS,
         drains::TESTS,
         faults::TESTS,
+        outcomes::TESTS,
         security::telling::TESTS,
         secrecy::TESTS,
     ];

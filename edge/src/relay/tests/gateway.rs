@@ -86,7 +86,7 @@ impl ProxyHttp for App {
             request_message_bytes_max: 1 << 20,
         };
         let class = if path.path().ends_with("Unary") { StreamClass::Unary } else { StreamClass::Streaming };
-        let terms = Terms { class, idempotent: false, deadline: bounds.deadline };
+        let terms = Terms { class, idempotent: false, deadline: bounds.deadline, outcome: false };
         if let Some(dialect) = Dialect::of(&headers) {
             let upstream = self.upstream.open(terms, &path, headers, false).await.unwrap();
             let outcome =

@@ -31,8 +31,9 @@ enum Error {
     Stream(StreamError),
 }
 
-const UNARY: Terms = Terms { class: StreamClass::Unary, idempotent: false, deadline: None };
-const STREAMING: Terms = Terms { class: StreamClass::Streaming, idempotent: false, deadline: None };
+const UNARY: Terms = Terms { class: StreamClass::Unary, idempotent: false, deadline: None, outcome: false };
+const STREAMING: Terms =
+    Terms { class: StreamClass::Streaming, idempotent: false, deadline: None, outcome: false };
 
 fn grpc_headers() -> HeaderMap {
     HeaderMap::from_iter([

@@ -9,10 +9,12 @@ use chassis::Drain;
 use futures::future::join_all;
 use http::uri::PathAndQuery;
 use tonic::Code;
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{Error, UNARY, call, call_on, grpc_headers};
+use crate::outcome;
 use crate::upstream::testing::{After, framed, respond_ok, serve_h2, upstream};
-use crate::upstream::{Retry, Terms, Upstream, UpstreamConfig};
+use crate::upstream::{Retry, StreamError, Terms, Upstream, UpstreamConfig};
 
 const IDEMPOTENT: Terms = Terms { idempotent: true, ..UNARY };
 
@@ -136,6 +138,60 @@ async fn the_services_own_words_reach_the_caller_when_retries_end() {
         config.retry.pause_ms = 200;
     });
     assert_eq!(status(IDEMPOTENT, &gone).await, "the store is away");
+}
+
+/// The words of a service that is sure, or is not, of what became of a call.
+fn away(respond: &mut Respond, outcome: &str) {
+    let metadata = [(outcome::KEY.to_owned(), outcome.to_owned())];
+    let details = ErrorDetails::with_error_info("AWAY", "test", metadata);
+    let status = tonic::Status::with_error_details(Code::Unavailable, "away", details);
+    let mut header = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+    status.add_header(header.headers_mut()).unwrap();
+    respond.send_response(header, true).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_second_attempt_says_of_itself_is_not_all_there_is_to_say() {
+    const MONEY: Terms = Terms { outcome: true, ..IDEMPOTENT };
+    for (first, expect) in [("lost", "unknown"), ("unknown", "unknown"), ("not_done", "not_done")] {
+        let drain = Drain::default();
+        let address = serve_h2(&drain, move |_, request, incoming, mut respond| async move {
+            incoming.into_body().data().await.unwrap().unwrap();
+            match (request, first) {
+                (0, "lost") => return After::Cut,
+                (0, first) => away(&mut respond, first),
+                _ => away(&mut respond, "not_done"),
+            }
+            After::Nothing
+        })
+        .await;
+        let upstream = upstream(&[address], &drain, generous);
+        let path = PathAndQuery::from_static("/test.Echo/Unary");
+        let mut stream = upstream.open(MONEY, &path, grpc_headers(), false).await.unwrap();
+        stream.write_request_body(framed(b"pay"), true).await.unwrap();
+        let header = stream.read_response_header().await.unwrap();
+        let status = tonic::Status::from_header_map(&header.headers).unwrap();
+        assert_eq!(status.get_details_error_info().unwrap().metadata[outcome::KEY], expect, "{first}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_call_that_finds_no_second_place_may_have_been_processed() {
+    let once = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = once.local_addr().unwrap();
+    let drain = Drain::default();
+    drain.spawn("takes a call and is gone", async move {
+        let (tcp, _) = once.accept().await.unwrap();
+        drop(once);
+        let mut http = h2::server::handshake(tcp).await.unwrap();
+        let _taken = http.accept().await.unwrap().unwrap();
+    });
+    let upstream = upstream(&[address], &drain, generous);
+    let Err(Error::Stream(error)) = call_on(IDEMPOTENT, &upstream, b"pay").await else {
+        panic!("somebody answers")
+    };
+    assert!(matches!(error, StreamError::NotRepeated(_)), "{error:?}");
+    assert_eq!(error.grpc_code(), Code::Unavailable);
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ fn value(field: &FieldDescriptor, victim: &Victim) -> Value {
         ("partner_id", _) => text(ANOTHER_PARTNER),
         ("expire_time", _) => Value::Message(time(field, SystemTime::now() + Duration::from_secs(3600))),
         ("request_id", _) => Value::String(unique("coverage")),
+        ("iban", _) => text("GB29NWBK60161331926819"),
         ("email", _) => Value::String(format!("{}@example.com", unique("coverage"))),
         ("display_name" | "title" | "reference" | "key" | "keys" | "tags", _) => text("coverage"),
         ("rpc", _) => text("ledger.v1.LedgerService/CreateTransfer"),
