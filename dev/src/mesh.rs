@@ -37,6 +37,7 @@ pub struct Setup {
     pub parts: BTreeSet<Part>,
     place: Place,
     overlays: BTreeMap<Part, Table>,
+    found_at: BTreeMap<Part, Vec<u16>>,
 }
 
 enum Place {
@@ -65,6 +66,7 @@ impl Setup {
             parts: Part::ALL.into_iter().collect(),
             place,
             overlays: BTreeMap::new(),
+            found_at: BTreeMap::new(),
         }
     }
 
@@ -82,6 +84,14 @@ impl Setup {
             toml::from_str(toml).with_context(|| format!("the configuration laid over {part} is no TOML"))?;
         self.overlays.insert(part, table);
         Ok(self)
+    }
+
+    /// Has those who use a part look for it at these ports of this machine: at a proxy before it, or at several replicas. The edge
+    /// looks so for the services, svc-ledger for the first port of PostgreSQL; nobody else does.
+    #[must_use]
+    pub fn found_at(mut self, part: Part, ports: &[u16]) -> Self {
+        self.found_at.insert(part, ports.to_vec());
+        self
     }
 }
 
@@ -130,6 +140,7 @@ impl Mesh {
             binaries: setup.binaries,
             pki,
             state,
+            found_at: setup.found_at,
         };
         Ok(Self {
             hosted: Mutex::default(),
@@ -264,6 +275,17 @@ impl Mesh {
     #[must_use]
     pub fn log_path(&self, part: Part) -> PathBuf {
         self.site.state.log(part.name())
+    }
+
+    /// Where the configuration that a workload was last started with lies.
+    #[must_use]
+    pub fn config_path(&self, part: Part) -> PathBuf {
+        self.site.state.config(&format!("{part}.toml"))
+    }
+
+    /// The folder of PostgreSQL's files, which is there and its own from here on.
+    pub fn postgres_folder(&self) -> Result<PathBuf> {
+        postgres::folder(&self.site)
     }
 
     /// Where a workload answers `/live`, `/ready` and `/metrics`.

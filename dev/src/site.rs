@@ -8,6 +8,7 @@ use crate::secrets::Secrets;
 use crate::state::State;
 use crate::supervisor::{Launch, Supervisor, last_words};
 use anyhow::{Result, bail};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -26,9 +27,16 @@ pub(crate) struct Site {
     pub(crate) children: Supervisor,
     /// Where the five binaries are.
     pub(crate) binaries: PathBuf,
+    /// Where others are told to find a part, if not at its own port: behind something that a test has put in between.
+    pub(crate) found_at: BTreeMap<Part, Vec<u16>>,
 }
 
 impl Site {
+    /// The ports at which others find a part whose own port is `own`.
+    pub(crate) fn ports_to(&self, part: Part, own: u16) -> Vec<u16> {
+        self.found_at.get(&part).cloned().unwrap_or_else(|| vec![own])
+    }
+
     /// Starts a process and waits until `ready` says so. A process that is not ready in the end is not left running.
     pub(crate) async fn start(
         &self,

@@ -69,14 +69,19 @@ impl World {
 
     /// Starts a mesh of its own on free ports; `configure` may lay TOML over a workload's configuration.
     pub async fn start(configure: impl FnOnce(Setup) -> anyhow::Result<Setup>) -> anyhow::Result<Self> {
-        let mesh = Mesh::start(configure(Setup::temporary(&binaries())?)?).await?;
+        Ok(Self::over(Mesh::start(configure(Setup::temporary(&binaries())?)?).await?))
+    }
+
+    /// The clients of a running mesh.
+    #[must_use]
+    pub fn over(mesh: Mesh) -> Self {
         let base = mesh.public_url();
         let authority = mesh.pki().server_authority.certificate.clone();
-        Ok(Self {
+        Self {
             rest: Rest::new(&base, rest::tls(&authority, None), Version::Http1),
             rest2: Rest::new(&base, rest::tls(&authority, None), Version::Http2),
             mesh,
-        })
+        }
     }
 
     #[must_use]

@@ -28,7 +28,10 @@ pub(super) fn config(site: &Site) -> Result<Value> {
     let issuer = format!("http://127.0.0.1:{}", site.ports.issuer);
     let public = &site.pki.public;
     let listen = |port: u16| loopback(port);
-    let upstream = |part: Part, port: u16| json!({ "name": part.name(), "addresses": [loopback(port)] });
+    let upstream = |part: Part, port: u16| {
+        let addresses: Vec<_> = site.ports_to(part, port).into_iter().map(loopback).collect();
+        json!({ "name": part.name(), "addresses": addresses })
+    };
     let service = |(name, part): (&str, Part)| json!({ "name": name, "upstream": part.name() });
     Ok(json!({
         "admin": { "listen": listen(site.ports.edge_admin) },

@@ -28,9 +28,10 @@ fn service(site: &Site, part: Part, listen: u16, admin: u16, own: Value) -> Valu
 }
 
 pub(super) fn ledger(site: &Site) -> Value {
+    let postgres = site.ports_to(Part::Postgres, site.ports.postgres)[0];
     let own = json!({
         "store": {
-            "url": format!("postgres://ledger@127.0.0.1:{}/ledger", site.ports.postgres),
+            "url": format!("postgres://ledger@127.0.0.1:{postgres}/ledger"),
             "password_file": site.secrets.postgres.path,
             "migrate_url": format!("postgres://ledger_owner@127.0.0.1:{}/ledger", site.ports.postgres),
             "migrate_password_file": site.secrets.postgres_owner.path,

@@ -56,6 +56,11 @@ pub(crate) async fn start(site: &Site) -> Result<()> {
     }
 }
 
+/// The folder of the cluster's files.
+pub(crate) fn folder(site: &Site) -> Result<PathBuf> {
+    Cluster::of(site).map(|cluster| cluster.home)
+}
+
 /// Removes what lies outside the state folder.
 pub(crate) fn remove(state_root: &Path) -> Result<()> {
     let outside = outside(state_root);
