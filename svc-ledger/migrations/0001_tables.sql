@@ -78,7 +78,8 @@ CREATE TABLE ledger.journal (
     -- 13 close period
     kind        smallint NOT NULL CHECK (kind BETWEEN 1 AND 13),
     currency    smallint,
-    -- open: the account's purpose and 16 times its type; state: it; grant: its scopes; hold: 1 if it pays somebody outside
+    -- open: the account's purpose and 16 times its type; state: it; grant: its scopes; hold: 1 if it pays somebody outside; transfer,
+    -- hold: plus 2 if the payer is not told whom
     flags       smallint NOT NULL DEFAULT 0,
     dr          bigint,
     cr          bigint,

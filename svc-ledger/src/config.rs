@@ -76,11 +76,18 @@ pub struct Store {
 }
 
 /// `[ledger]`: what the ledger offers.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ledger {
     /// ISO 4217 codes: the bank has its own accounts in each, and customers' accounts may be opened in them.
     pub currencies: Vec<String>,
+    /// What this bank's own IBANs begin with but for their check digits: country and bank code ("DE50010517"). Payments there are
+    /// no external ones.
+    #[serde(default)]
+    pub own_ibans: Vec<String>,
+    /// The partners that carry out payments to other banks, as the edge maps their certificates.
+    #[serde(default)]
+    pub rail_partners: Vec<String>,
 }
 
 mod defaults {
@@ -149,6 +156,13 @@ impl Ledger {
             );
         }
         anyhow::ensure!(!offered.is_empty(), "ledger.currencies is empty");
+        let plain = |text: &String| {
+            text.len() > 2 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+        };
+        anyhow::ensure!(
+            self.own_ibans.iter().all(plain),
+            "ledger.own_ibans: each is a country and a bank code"
+        );
         offered.sort_unstable();
         offered.dedup();
         Ok(offered)
@@ -222,7 +236,12 @@ mod tests {
     #[test]
     fn currencies_are_checked_and_sorted() {
         let offered = |codes: &[&str]| {
-            Ledger { currencies: codes.iter().map(|code| (*code).to_owned()).collect() }.offered()
+            Ledger {
+                currencies: codes.iter().map(|code| (*code).to_owned()).collect(),
+                own_ibans: Vec::new(),
+                rail_partners: Vec::new(),
+            }
+            .offered()
         };
         let codes: Vec<_> =
             offered(&["USD", "EUR", "USD"]).unwrap().into_iter().map(Currency::code).collect();

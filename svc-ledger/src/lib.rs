@@ -47,7 +47,7 @@ impl chassis::run::Service for Ledger {
         store.announce(chassis::outbox::start(shipper, &start.drain, &start.metrics));
         let payees = Seal::load(&config.payee.keys, rpc::payee::PURPOSE).context("payee.keys")?;
         payees.watch(&start.drain);
-        Ok(Self { rpc: rpc::Rpc::new(store, offered).paying(payees) })
+        Ok(Self { rpc: rpc::Rpc::new(store, offered).paying(payees).of_bank(config.ledger.clone()) })
     }
 
     fn routes(&self) -> tonic::service::Routes {

@@ -6,11 +6,12 @@ mod batch;
 mod convert;
 mod import;
 mod journal;
-mod several;
 pub mod payee;
+mod several;
+mod writes;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use chassis::call::{Call, Principal};
 use chassis::seal::Seal;
@@ -18,14 +19,14 @@ use proto::ledger::v1 as pb;
 use proto::ledger::v1::ledger_service_server::LedgerService;
 use tonic::{Request, Response, Status};
 
-use crate::domain::command::{Action, Actor, Command, Resolution, Seed};
+use crate::config;
+use crate::domain::command::{Action, Actor, Command, Seed};
 use crate::domain::currency::Currency;
 use crate::domain::request::Scope;
 use crate::domain::verdict::{self, Refusal, Verdict};
 use crate::error::{Error, Resource};
 use crate::store::Store;
 use crate::store::read::{Named, Viewer};
-use payee::Payee;
 
 /// Who may open accounts.
 const ACCOUNTS: &str = "svc-accounts";
@@ -45,13 +46,20 @@ pub struct Rpc {
     store: Store,
     offered: Arc<[Currency]>,
     payees: Option<Seal>,
+    bank: Arc<config::Ledger>,
 }
 
 impl Rpc {
     /// The RPCs over a store, opening accounts in the currencies offered.
     #[must_use]
     pub fn new(store: Store, offered: Vec<Currency>) -> Self {
-        Self { store, offered: offered.into(), payees: None }
+        Self { store, offered: offered.into(), payees: None, bank: Arc::default() }
+    }
+
+    /// The same, with the bank's own IBANs and its rail partners. Without them there are none.
+    #[must_use]
+    pub fn of_bank(self, bank: config::Ledger) -> Self {
+        Self { bank: Arc::new(bank), ..self }
     }
 
     /// The same, taking payee tokens that this seal opens. Without it there are none.
@@ -60,59 +68,48 @@ impl Rpc {
         Self { payees: Some(payees), ..self }
     }
 
-    /// Has a transfer command judged and answers the transfer.
-    async fn book(&self, command: Command, named: &convert::Names) -> Result<Response<pb::Transfer>, Status> {
-        self.booked(self.store.submit(command).await?, named).await
+    /// Has the command of a call judged, as long as its caller waits.
+    async fn submit(&self, call: &Call, command: Command) -> Result<Verdict, Error> {
+        let mut verdicts = self.store.submit_by(command.into(), call.deadline.instant()).await?;
+        verdicts.pop().ok_or(Error::Corrupt("verdict"))
     }
 
-    /// Answers the transfer of a verdict.
-    async fn booked(
-        &self,
-        verdict: Verdict,
-        named: &convert::Names,
-    ) -> Result<Response<pb::Transfer>, Status> {
-        let transfer = match verdict {
-            Verdict::Booked(transfer) => transfer,
-            Verdict::Recorded(row) => self.store.transfer_of_row(row).await?,
-            Verdict::Refused(refusal) => return Err(refused(refusal, named).into()),
-            Verdict::BodyChanged(fields) => {
-                return Err(Error::BodyChanged { request_id: named.request_id.clone(), fields }.into());
-            }
-            Verdict::NotAttempted => return Err(Error::NotAttempted.into()),
-            Verdict::Opened(_)
-            | Verdict::Set(_)
-            | Verdict::WouldBecome(_)
-            | Verdict::Closed(_)
-            | Verdict::Expired
-            | Verdict::AccountClosed
-            | Verdict::AccountNotEmpty
-            | Verdict::LimitBreached(_)
-            | Verdict::Granted(_)
-            | Verdict::NoAccount
-            | Verdict::GrantExists(_)
-            | Verdict::AccountExists(_)
-            | Verdict::StaleRevision => {
-                return Err(Error::Corrupt("verdict").into());
-            }
+    /// Who commands. A partner never is staff, whatever the token says that it was given: it acts for a customer or for nobody.
+    fn actor(&self, call: &Call) -> Actor {
+        let (staff, partner) = match &call.caller.principal {
+            Principal::Subject(subject) => (subject.scopes.contains("staff.write"), None),
+            Principal::Partner(partner) => (false, Some(partner.id.clone())),
+            Principal::Service | Principal::Anonymous => (false, None),
         };
-        Ok(Response::new(convert::transfer(&transfer)))
+        let rail = self.is_rail(call);
+        let customer = call.caller.customer_id().map(str::to_owned);
+        Actor { scope: Scope::of(&call.caller.idempotency_scope()), staff, customer, partner, rail }
     }
 
-    async fn resolve(
-        &self,
-        call: &Call,
-        transfer_id: &str,
-        request_id: String,
-        resolution: Resolution,
-    ) -> Result<Response<pb::Transfer>, Status> {
-        let actor = actor(call);
-        let (action, named) = convert::resolve(actor.scope, transfer_id, request_id, resolution)?;
-        let method = match resolution {
-            Resolution::Post { .. } | Resolution::PostChain => "PostTransfer",
-            Resolution::Void | Resolution::VoidChain => "VoidTransfer",
-            Resolution::Increment(_) => "IncrementTransfer",
-        };
-        self.book(command(call, method, actor, action), &named).await
+    /// Whether the caller is a partner that carries out payments to other banks, and speaks for itself.
+    fn is_rail(&self, call: &Call) -> bool {
+        let Principal::Partner(partner) = &call.caller.principal else { return false };
+        call.caller.customer_id().is_none() && self.bank.rail_partners.contains(&partner.id)
+    }
+
+    /// Who reads.
+    fn viewer(&self, call: &Call) -> Viewer {
+        match &call.caller.principal {
+            Principal::Service if call.caller.acting_service() == Some(DOCS) => Viewer::Service,
+            Principal::Subject(subject) if subject.scopes.contains("staff.read") => Viewer::Staff,
+            Principal::Subject(subject) => {
+                subject.customer_id.clone().map_or(Viewer::Nobody, Viewer::Customer)
+            }
+            // Without a customer's token there is nobody whose consent it could be.
+            Principal::Partner(partner) => match call.caller.customer_id() {
+                Some(customer) => {
+                    Viewer::Partner { partner: partner.id.clone(), customer: customer.to_owned() }
+                }
+                None if self.is_rail(call) => Viewer::Rail,
+                None => Viewer::Nobody,
+            },
+            Principal::Service | Principal::Anonymous => Viewer::Nobody,
+        }
     }
 
     /// Waits until the journal has reached `min_seq`. A writer's own reads find it at once; the wait is for readers that were
@@ -170,6 +167,11 @@ fn refused(refusal: Refusal, named: &convert::Names) -> Error {
     Error::Refused { refusal, name: name.clone() }
 }
 
+/// What transfers are parsed by.
+fn terms(bank: &config::Ledger) -> convert::transfer::Terms<'_> {
+    convert::transfer::Terms { own_ibans: &bank.own_ibans, today: chrono::Utc::now().date_naive() }
+}
+
 /// The command of a call to `method`.
 fn command(call: &Call, method: &str, actor: Actor, action: Action) -> Command {
     let witness = Some(convert::audit::witness(call, method));
@@ -183,32 +185,6 @@ fn only_accounts(call: &Call) -> Result<(), Error> {
     if call.caller.acting_service() == Some(ACCOUNTS) { Ok(()) } else { Err(Error::NotPermitted) }
 }
 
-/// Who commands. A partner never is staff, whatever the token says that it was given: it acts for a customer or for nobody.
-fn actor(call: &Call) -> Actor {
-    let (staff, partner) = match &call.caller.principal {
-        Principal::Subject(subject) => (subject.scopes.contains("staff.write"), None),
-        Principal::Partner(partner) => (false, Some(partner.id.clone())),
-        Principal::Service | Principal::Anonymous => (false, None),
-    };
-    let customer = call.caller.customer_id().map(str::to_owned);
-    Actor { scope: Scope::of(&call.caller.idempotency_scope()), staff, customer, partner, rail: false }
-}
-
-/// Who reads.
-fn viewer(call: &Call) -> Viewer {
-    match &call.caller.principal {
-        Principal::Service if call.caller.acting_service() == Some(DOCS) => Viewer::Service,
-        Principal::Subject(subject) if subject.scopes.contains("staff.read") => Viewer::Staff,
-        Principal::Subject(subject) => subject.customer_id.clone().map_or(Viewer::Nobody, Viewer::Customer),
-        // Without a customer's token there is nobody whose consent it could be.
-        Principal::Partner(partner) => match call.caller.customer_id() {
-            Some(customer) => Viewer::Partner { partner: partner.id.clone(), customer: customer.to_owned() },
-            None => Viewer::Nobody,
-        },
-        Principal::Service | Principal::Anonymous => Viewer::Nobody,
-    }
-}
-
 #[tonic::async_trait]
 impl LedgerService for Rpc {
     async fn create_ledger_account(
@@ -219,8 +195,8 @@ impl LedgerService for Rpc {
         let request = request.into_inner();
         let open = convert::open(&request, &self.offered)?;
         only_accounts(&call)?;
-        let command = command(&call, "CreateLedgerAccount", actor(&call), Action::Open(open));
-        match self.store.submit(command).await? {
+        let command = command(&call, "CreateLedgerAccount", self.actor(&call), Action::Open(open));
+        match self.submit(&call, command).await? {
             Verdict::Opened(account) => Ok(Response::new(convert::account(&account))),
             Verdict::AccountExists(fields) => {
                 Err(Error::AccountExists { account_id: request.account_id, fields }.into())
@@ -249,8 +225,8 @@ impl LedgerService for Rpc {
         let wanted = request.into_inner().grant.unwrap_or_default();
         let grant = convert::set_grant(&wanted)?;
         only_accounts(&call)?;
-        let command = command(&call, "SetGrant", actor(&call), Action::Grant(grant));
-        match self.store.submit(command).await? {
+        let command = command(&call, "SetGrant", self.actor(&call), Action::Grant(grant));
+        match self.submit(&call, command).await? {
             Verdict::Granted(grant) => Ok(Response::new(convert::grant(wanted.account_id, &grant))),
             Verdict::NoAccount => {
                 Err(Error::NotFound { resource: Resource::Account, name: wanted.account_id }.into())
@@ -281,15 +257,7 @@ impl LedgerService for Rpc {
         request: Request<pb::CreateTransferRequest>,
     ) -> Result<Response<pb::Transfer>, Status> {
         let call = Call::of(&request)?;
-        let actor = actor(&call);
-        let mut request = request.into_inner();
-        let payee = Payee::of(&mut request, self.payees.as_ref(), SystemTime::now())?;
-        let (action, mut named) = convert::create_transfer(actor.scope, request, rand::random())?;
-        let command = payee.command(command(&call, "CreateTransfer", actor, action), &mut named);
-        let verdict = payee.verdict(self.store.submit(command).await?)?;
-        let mut answer = self.booked(verdict, &named).await?;
-        payee.shown(answer.get_mut());
-        Ok(answer)
+        Ok(Response::new(self.transfer(&call, request.into_inner()).await?))
     }
 
     async fn post_transfer(
@@ -297,8 +265,7 @@ impl LedgerService for Rpc {
         request: Request<pb::PostTransferRequest>,
     ) -> Result<Response<pb::Transfer>, Status> {
         let call = Call::of(&request)?;
-        let request = request.into_inner();
-        self.resolve(&call, &request.transfer_id, request.request_id, Resolution::POST_ALL).await
+        Ok(Response::new(self.post(&call, request.into_inner()).await?))
     }
 
     async fn void_transfer(
@@ -306,22 +273,23 @@ impl LedgerService for Rpc {
         request: Request<pb::VoidTransferRequest>,
     ) -> Result<Response<pb::Transfer>, Status> {
         let call = Call::of(&request)?;
-        let request = request.into_inner();
-        self.resolve(&call, &request.transfer_id, request.request_id, Resolution::Void).await
+        Ok(Response::new(self.void(&call, request.into_inner()).await?))
     }
 
     async fn increment_transfer(
         &self,
-        _request: Request<pb::IncrementTransferRequest>,
+        request: Request<pb::IncrementTransferRequest>,
     ) -> Result<Response<pb::Transfer>, Status> {
-        Err(Error::NotDone.into())
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.increment(&call, request.into_inner()).await?))
     }
 
     async fn reverse_transfer(
         &self,
-        _request: Request<pb::ReverseTransferRequest>,
+        request: Request<pb::ReverseTransferRequest>,
     ) -> Result<Response<pb::Transfer>, Status> {
-        Err(Error::NotDone.into())
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.reverse(&call, request.into_inner()).await?))
     }
 
     async fn batch_create_transfers(
@@ -344,16 +312,18 @@ impl LedgerService for Rpc {
 
     async fn set_ledger_account_state(
         &self,
-        _request: Request<pb::SetLedgerAccountStateRequest>,
+        request: Request<pb::SetLedgerAccountStateRequest>,
     ) -> Result<Response<pb::LedgerAccount>, Status> {
-        Err(Error::NotDone.into())
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.set_state(&call, request.into_inner()).await?))
     }
 
     async fn set_ledger_account_limits(
         &self,
-        _request: Request<pb::SetLedgerAccountLimitsRequest>,
+        request: Request<pb::SetLedgerAccountLimitsRequest>,
     ) -> Result<Response<pb::LedgerAccount>, Status> {
-        Err(Error::NotDone.into())
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.set_limits(&call, request.into_inner()).await?))
     }
 
     type WatchEntriesStream = journal::Stream<pb::WatchEntriesResponse>;
@@ -371,7 +341,7 @@ impl LedgerService for Rpc {
     ) -> Result<Response<pb::Transfer>, Status> {
         let call = Call::of(&request)?;
         let id = convert::transfer_id(&request.get_ref().transfer_id)?;
-        let transfer = self.store.transfer(&viewer(&call), id).await?;
+        let transfer = self.store.transfer(&self.viewer(&call), id).await?;
         Ok(Response::new(convert::transfer(&transfer)))
     }
 
@@ -381,7 +351,7 @@ impl LedgerService for Rpc {
     ) -> Result<Response<pb::ListTransfersResponse>, Status> {
         let call = Call::of(&request)?;
         let list = convert::list_transfers(request.get_ref())?;
-        let viewer = viewer(&call);
+        let viewer = self.viewer(&call);
         if list.account.is_none() && !matches!(viewer, Viewer::Customer(_) | Viewer::Partner { .. }) {
             return Err(if viewer == Viewer::Staff {
                 convert::account_required()
@@ -403,7 +373,7 @@ impl LedgerService for Rpc {
     ) -> Result<Response<pb::Balance>, Status> {
         let call = Call::of(&request)?;
         let (account, as_of): (Named, Option<i64>) = convert::get_balance(request.get_ref())?;
-        let viewer = viewer(&call);
+        let viewer = self.viewer(&call);
         let read = async || match as_of {
             Some(as_of) => self.store.balance_as_of(&viewer, &account, as_of).await,
             None => self.store.balance(&viewer, &account).await,
@@ -423,7 +393,8 @@ impl LedgerService for Rpc {
     ) -> Result<Response<pb::ListEntriesResponse>, Status> {
         let call = Call::of(&request)?;
         let list = convert::list_entries(request.get_ref())?;
-        let (heading, mut entries) = self.store.entries(&viewer(&call), &list.account, list.window()).await?;
+        let (heading, mut entries) =
+            self.store.entries(&self.viewer(&call), &list.account, list.window()).await?;
         let next_page_token = list.page.cut(&mut entries, |entry| entry.row);
         let entries = entries.iter().map(|entry| convert::entry(list.account.id, heading, entry)).collect();
         Ok(Response::new(pb::ListEntriesResponse { entries, next_page_token }))

@@ -228,6 +228,8 @@ pub struct Transfer {
     pub credit_condition: Condition,
     /// The conversion it is half of.
     pub exchange: Option<Exchange>,
+    /// Whether the payer does not know the credited account's id, and is not told.
+    pub hidden: bool,
     /// The texts that go with it.
     pub detail: Option<Detail>,
 }

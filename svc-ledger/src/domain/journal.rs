@@ -105,6 +105,9 @@ pub struct Bounds {
 /// Of [`Row::flags`] of a hold: it pays somebody outside this bank.
 pub const EXTERNAL: i16 = 1;
 
+/// Of [`Row::flags`] of a transfer or a hold: the payer is not told the credited account's id.
+pub const HIDDEN: i16 = 2;
+
 /// A row of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -132,7 +135,8 @@ pub struct Row {
     pub link: Option<i64>,
     /// What the row refers to: the hold, the transfer reversed, the id of the account opened.
     pub reference: Option<Uuid>,
-    /// Open: the account's purpose, and 16 times its type. State: it. Grant: its scopes. Hold: [`EXTERNAL`].
+    /// Open: the account's purpose, and 16 times its type. State: it. Grant: its scopes. Hold: [`EXTERNAL`]. Transfer,
+    /// hold: [`HIDDEN`].
     pub flags: i16,
     /// Open: the account's place in the chart of accounts.
     pub gl_code: Option<i32>,

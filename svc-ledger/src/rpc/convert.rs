@@ -1,8 +1,10 @@
 //! Between the contract's messages and the domain: the only file that sees both. Parsing collects every violated field before it
 //! refuses, so that a caller can mend a request in one go.
 
+pub(super) mod account;
 pub(super) mod audit;
 pub(super) mod result;
+pub(super) mod transfer;
 
 use std::fmt::Display;
 
@@ -14,18 +16,17 @@ use prost_types::Timestamp;
 use proto::ledger::v1 as pb;
 use uuid::Uuid;
 
-use crate::domain::account::{Account, AccountType, Amount, Purpose, State, display_name, house_id};
-use crate::domain::command::{
-    Action, AmountMode, Condition, Detail, Grant, Open, Pending, Request, Resolution, Resolve, Transfer,
-};
+use crate::domain::account::{Account, AccountType, Amount, Chart, Purpose, State, display_name, house_id};
+use crate::domain::command::{Grant, Open};
 use crate::domain::currency::Currency;
 use crate::domain::grant;
-use crate::domain::request::{BodyHash, Key, Operation, Scope};
+use crate::domain::request::{Key, Scope};
 use crate::domain::verdict::{self, Party, TransferState};
 use crate::error::Error;
 use crate::store::read::{Balance, Entry, Heading, Named, Window};
 
 const REFERENCE_CHARACTERS_MAX: usize = 140;
+const GL_CODES: std::ops::RangeInclusive<i32> = 1..=999_999;
 const CUSTOMERS_MAX: usize = 10;
 const CUSTOMER_ID_BYTES_MAX: usize = 64;
 const PARTNER_ID_BYTES_MAX: usize = 64;
@@ -112,6 +113,11 @@ pub(super) fn open(request: &pb::CreateLedgerAccountRequest, offered: &[Currency
     if request.state_revision < 0 {
         violations.add("state_revision", "must not be negative");
     }
+    let gl_code = if request.gl_code == 0 { Purpose::Customer.chart().gl_code } else { request.gl_code };
+    if !GL_CODES.contains(&gl_code) {
+        violations.add("gl_code", "must be 1 to 999999");
+    }
+    let ceiling = account::ceiling(&mut violations, request.max_balance_minor_units);
     let (Some(id), Some(currency), true) = (id, currency, violations.0.is_empty()) else {
         return Err(violations.error());
     };
@@ -119,9 +125,9 @@ pub(super) fn open(request: &pb::CreateLedgerAccountRequest, offered: &[Currency
         id,
         currency,
         purpose: Purpose::Customer,
-        chart: Purpose::Customer.chart(),
+        chart: Chart { gl_code, ..Purpose::Customer.chart() },
         floor: Some(request.min_available_minor_units),
-        ceiling: None,
+        ceiling,
         customers,
         state_revision: request.state_revision,
     })
@@ -181,94 +187,9 @@ fn scope(scope: pb::GrantScope) -> Option<grant::Scope> {
     }
 }
 
-/// What CreateTransfer asks for; `salt` protects the text.
-pub(super) fn create_transfer(
-    scope: Scope,
-    request: pb::CreateTransferRequest,
-    salt: [u8; 16],
-) -> Result<(Action, Names), Error> {
-    let mut violations = Violations::default();
-    let named = Names {
-        request_id: request.request_id.clone(),
-        debit: request.debit_account_id,
-        credit: match request.credit {
-            Some(pb::create_transfer_request::Credit::CreditAccountId(id)) => id,
-            Some(_) | None => String::new(),
-        },
-        transfer: String::new(),
-    };
-    let key = key(&mut violations, scope, request.request_id);
-    let debit = account_id(&mut violations, "debit_account_id", &named.debit);
-    let credit = account_id(&mut violations, "credit_account_id", &named.credit);
-    if debit.is_some() && debit == credit {
-        violations.add("credit_account_id", "must be another account than debit_account_id");
-    }
-    let money = request.amount.unwrap_or_default();
-    let currency = Currency::parse(&money.currency_code);
-    let currency = violations.need("amount.currency_code", "must be an ISO 4217 currency", currency);
-    let amount = violations.need("amount.minor_units", "must be positive", Amount::new(money.minor_units));
-    if request.reference.chars().count() > REFERENCE_CHARACTERS_MAX || !is_plain(&request.reference) {
-        violations.add("reference", "must be at most 140 characters, without control characters");
-    }
-    let (Some(key), Some(debit), Some(credit), Some(currency), Some(amount), true) =
-        (key, debit, credit, currency, amount, violations.0.is_empty())
-    else {
-        return Err(violations.error());
-    };
-    let money = [&currency.numeric().to_be_bytes()[..], &amount.minor_units().to_be_bytes()].concat();
-    let pending: &[u8] = if request.pending { &[1] } else { &[] };
-    let fields: [&[u8]; 13] = [
-        debit.as_bytes(),
-        credit.as_bytes(),
-        &money,
-        request.reference.as_bytes(),
-        pending,
-        &[],
-        &[],
-        &[],
-        &[],
-        &[],
-        &[],
-        &[],
-        &[],
-    ];
-    let body = BodyHash::new(Operation::Transfer, &key, &fields);
-    let detail = Detail::new(request.reference, None, salt);
-    let transfer = Transfer {
-        debit,
-        credit,
-        amount,
-        mode: AmountMode::Exact,
-        currency,
-        pending: request.pending.then(Pending::default),
-        value_date: None,
-        debit_condition: Condition::default(),
-        credit_condition: Condition::default(),
-        exchange: None,
-        detail,
-    };
-    Ok((Action::Transfer(Request { key, body }, transfer), named))
-}
-
-/// What PostTransfer and VoidTransfer ask for.
-pub(super) fn resolve(
-    scope: Scope,
-    transfer_id: &str,
-    request_id: String,
-    resolution: Resolution,
-) -> Result<(Action, Names), Error> {
-    let mut violations = Violations::default();
-    let named =
-        Names { request_id: request_id.clone(), transfer: transfer_id.to_owned(), ..Names::default() };
-    let transfer = violations.take("transfer_id", field::uuid(transfer_id));
-    let key = key(&mut violations, scope, request_id);
-    let (Some(transfer), Some(key)) = (transfer, key) else { return Err(violations.error()) };
-    let fields: &[&[u8]] = match resolution {
-        Resolution::Post { .. } | Resolution::PostChain => &[transfer.as_bytes(), &[], &[], &[]],
-        Resolution::Void | Resolution::VoidChain | Resolution::Increment(_) => &[transfer.as_bytes(), &[]],
-    };
-    let body = BodyHash::new(resolution.operation(), &key, fields);
-    Ok((Action::Resolve(Request { key, body }, Resolve { transfer, resolution }), named))
+/// The error of a field that one transfer alone cannot have.
+pub(super) fn only_in_a_batch(field: &'static str) -> Error {
+    Error::Invalid(vec![Violation::new(field, "is only for several transfers together")])
 }
 
 /// What GetTransfer names.

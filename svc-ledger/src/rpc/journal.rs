@@ -6,7 +6,7 @@ use proto::ledger::v1 as pb;
 use proto::ledger::v1::journal_service_server::JournalService;
 use tonic::{Request, Response, Status};
 
-use super::Rpc;
+use super::{Rpc, convert};
 use crate::error::Error;
 
 /// What a stream of answers is.
@@ -23,16 +23,20 @@ impl JournalService for Rpc {
 
     async fn close_period(
         &self,
-        _request: Request<pb::ClosePeriodRequest>,
+        request: Request<pb::ClosePeriodRequest>,
     ) -> Result<Response<pb::Period>, Status> {
-        Err(Error::NotDone.into())
+        self.period(request).await
     }
 
     async fn list_periods(
         &self,
-        _request: Request<pb::ListPeriodsRequest>,
+        request: Request<pb::ListPeriodsRequest>,
     ) -> Result<Response<pb::ListPeriodsResponse>, Status> {
-        Err(Error::NotDone.into())
+        let page = convert::account::list_periods(request.get_ref())?;
+        let mut periods = self.store.periods(page.after(), convert::limit(&page)).await?;
+        let next_page_token = page.cut(&mut periods, |period| period.row);
+        let periods = periods.iter().map(|sealed| convert::account::period(&sealed.period)).collect();
+        Ok(Response::new(pb::ListPeriodsResponse { periods, next_page_token }))
     }
 
     type VerifyJournalStream = Stream<pb::VerifyJournalResponse>;

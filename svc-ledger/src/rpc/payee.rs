@@ -14,7 +14,7 @@ use proto::ledger::v1 as pb;
 use proto::ledger::v1::create_transfer_request::Credit;
 
 use super::convert::Names;
-use crate::domain::command::Command;
+use crate::domain::command::{Action, Command, Transfer};
 use crate::domain::verdict::Verdict;
 use crate::error::Error;
 
@@ -57,7 +57,20 @@ impl Payee {
             Self::Known => command,
             Self::Hidden { expired } => {
                 named.credit = String::new();
-                Command { validate_only: command.validate_only || expired, ..command }
+                let action = match command.action {
+                    Action::Transfer(request, transfer) => {
+                        Action::Transfer(request, Transfer { hidden: true, ..transfer })
+                    }
+                    other @ (Action::Open(_)
+                    | Action::SetState(_)
+                    | Action::SetLimits(_)
+                    | Action::Grant(_)
+                    | Action::Resolve(..)
+                    | Action::Reverse(..)
+                    | Action::Expire(_)
+                    | Action::ClosePeriod(..)) => other,
+                };
+                Command { validate_only: command.validate_only || expired, action, ..command }
             }
         }
     }
@@ -73,14 +86,6 @@ impl Payee {
             return Err(Error::PayeeToken { expired: true });
         }
         Ok(verdict)
-    }
-
-    /// The transfer as the payer may read it: `credit_account_id` stays empty for a payee who was named by a token.
-    pub(super) fn shown(self, transfer: &mut pb::Transfer) {
-        match self {
-            Self::Known => {}
-            Self::Hidden { .. } => transfer.credit_account_id.clear(),
-        }
     }
 }
 

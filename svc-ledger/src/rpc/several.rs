@@ -1,12 +1,16 @@
 //! What BatchCreateTransfers and ImportTransfers share: transfers of one caller parsed one by one, and their verdicts answered one by
 //! one. Each is parsed, judged, recorded for the audit and answered as CreateTransfer would.
 
+use std::sync::Arc;
+
 use chassis::call::Call;
 use chassis::error::Violation;
 use proto::ledger::v1 as pb;
 use uuid::Uuid;
 
-use super::{Rpc, actor, convert, refused};
+use super::terms;
+use super::{Rpc, convert, refused};
+use crate::config;
 use crate::domain::audit::Witness;
 use crate::domain::command::{Actor, Command, Seed};
 use crate::domain::verdict::{self, Verdict};
@@ -22,20 +26,26 @@ pub(super) type Parsed = (Command, convert::Names);
 /// The caller of several transfers.
 pub(super) struct Sender {
     pub(super) actor: Actor,
+    bank: Arc<config::Ledger>,
     /// What the audit is told of each.
     call: Vec<u8>,
 }
 
 impl Sender {
     /// The caller of `method`.
-    pub(super) fn of(call: &Call, method: &str) -> Self {
-        Self { actor: actor(call), call: convert::audit::witness(call, method).call }
+    pub(super) fn of(rpc: &Rpc, call: &Call, method: &str) -> Self {
+        Self {
+            actor: rpc.actor(call),
+            bank: Arc::clone(&rpc.bank),
+            call: convert::audit::witness(call, method).call,
+        }
     }
 
     /// One of the transfers; its violations are named below `path`.
     pub(super) fn parse(&self, path: &str, request: pb::CreateTransferRequest) -> Result<Parsed, Error> {
         let (linked, validate_only) = (request.linked, request.validate_only);
-        let parsed = convert::create_transfer(self.actor.scope, request, rand::random());
+        let parsed =
+            convert::transfer::create_transfer(self.actor.scope, request, rand::random(), &terms(&self.bank));
         let (action, named) = match (parsed, validate_only) {
             (Ok(parsed), false) => parsed,
             (Ok(_), true) => return Err(Error::Invalid(vec![validates_alone(path)])),

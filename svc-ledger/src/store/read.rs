@@ -26,6 +26,7 @@ macro_rules! admits {
 
 mod balance;
 mod entries;
+mod periods;
 mod transfers;
 
 pub use balance::Balance;
@@ -62,6 +63,8 @@ pub enum Viewer {
         /// For whom.
         customer: String,
     },
+    /// A partner that carries out payments to other banks, for itself: sees those.
+    Rail,
     /// Sees nothing.
     Nobody,
 }
@@ -71,7 +74,7 @@ impl Viewer {
     fn customer(&self) -> Option<&str> {
         match self {
             Self::Customer(customer) | Self::Partner { customer, .. } => Some(customer),
-            Self::Staff | Self::Service | Self::Nobody => None,
+            Self::Staff | Self::Service | Self::Rail | Self::Nobody => None,
         }
     }
 
@@ -79,7 +82,7 @@ impl Viewer {
     fn partner(&self) -> Option<&str> {
         match self {
             Self::Partner { partner, .. } => Some(partner),
-            Self::Staff | Self::Service | Self::Customer(_) | Self::Nobody => None,
+            Self::Staff | Self::Service | Self::Customer(_) | Self::Rail | Self::Nobody => None,
         }
     }
 

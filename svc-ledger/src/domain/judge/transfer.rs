@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::super::account::Amount;
 use super::super::command::{Command, Transfer};
-use super::super::journal::{EXTERNAL, Kind, Row};
+use super::super::journal::{EXTERNAL, HIDDEN, Kind, Row};
 use super::super::period::day_of;
 use super::super::verdict::{self, Refusal, TransferState};
 use super::super::view::Hold;
@@ -45,10 +45,11 @@ impl Judge {
         row.consent = consent.and_then(|consent| self.take(consent, amount.minor_units()));
         row.value_date = Some(transfer.value_date.unwrap_or_else(|| day_of(self.view.head.now)));
         row.exchange.clone_from(&transfer.exchange);
+        row.flags = if transfer.hidden { HIDDEN } else { 0 };
         if let Some(pending) = transfer.pending {
             row.remaining = Some(amount.minor_units());
             row.expires_at = pending.expires_at;
-            row.flags = if pending.external { EXTERNAL } else { 0 };
+            row.flags |= if pending.external { EXTERNAL } else { 0 };
             self.put_hold(row.id, hold(&row, command));
         }
         let booked = self.booked(&row, transfer, (debit, credit));
@@ -108,7 +109,7 @@ impl Judge {
         verdict::Transfer {
             id: row.id,
             debit: Some(self.party(debit)),
-            credit: Some(self.party(credit)),
+            credit: Some(self.party(credit)).filter(|_| !transfer.hidden),
             amount,
             posted,
             held,

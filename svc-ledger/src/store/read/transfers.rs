@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{Named, Viewer};
 use crate::domain::command::ExternalPayee;
 use crate::domain::grant::Scope;
-use crate::domain::journal::Kind;
+use crate::domain::journal::{HIDDEN, Kind};
 use crate::domain::verdict::{Party, Transfer, TransferState};
 use crate::error::{Error, Resource};
 use crate::store::Store;
@@ -16,7 +16,7 @@ use crate::store::rows::{corrupt, currency, exchange, kind, purpose, transfer_st
 /// The row `j` of the journal that made a transfer, as the transfer stands, with its two accounts and its texts, for [`transfer`].
 macro_rules! columns {
     () => {
-        "j.id, j.kind, j.currency, j.link, j.ref, j.value_date, j.quote, j.rate, coalesce(h.amount, j.amount) AS amount, \
+        "j.id, j.kind, j.flags, j.currency, j.link, j.ref, j.value_date, j.quote, j.rate, coalesce(h.amount, j.amount) AS amount, \
          h.state, h.captured, h.remaining, coalesce(r.seq, j.seq) AS seq, \
          (extract(epoch FROM coalesce(r.booked_at, j.booked_at)) * 1000)::bigint AS booked_ms, \
          (extract(epoch FROM h.expires_at) * 1000)::bigint AS expires_ms, v.reversed_by, \
@@ -126,7 +126,9 @@ impl Store {
             columns!(),
             ", ",
             admits!("j.dr", "$5", "$6", "$7"),
-            " AS payer FROM page JOIN ledger.journal j ON j.id = page.id ",
+            " AS payer, ",
+            admits!("j.cr", "$5", "$6", "$7"),
+            " AS payee FROM page JOIN ledger.journal j ON j.id = page.id ",
             joins!(),
             "ORDER BY j.id DESC"
         ))
@@ -164,9 +166,15 @@ impl Store {
 /// A transfer as the viewer may know it. Who is paid learns from the text who has paid, and not from which account.
 fn shown(row: &PgRow, viewer: &Viewer) -> Result<Transfer, sqlx::Error> {
     let transfer = transfer(row)?;
-    let payer: bool = row.try_get("payer")?;
-    let known = |party: &Party| payer || *viewer == Viewer::Staff || party.purpose.is_house();
-    Ok(Transfer { debit: transfer.debit.filter(known), ..transfer })
+    let (payer, payee): (bool, bool) = (row.try_get("payer")?, row.try_get("payee")?);
+    let all = *viewer == Viewer::Staff;
+    let debit = transfer.debit.filter(|party| payer || all || party.purpose.is_house());
+    // Who named the payee by a token does not learn the account from the transfer.
+    let hidden = row.try_get::<i16, _>("flags")? & HIDDEN != 0 && !payee && !all;
+    let credit = transfer.credit.filter(|_| !hidden);
+    // Who is paid outside the bank is for the payer to know, and for who carries it out.
+    let outside = transfer.payee.filter(|_| payer || all || *viewer == Viewer::Rail);
+    Ok(Transfer { debit, credit, payee: outside, ..transfer })
 }
 
 fn transfer(row: &PgRow) -> Result<Transfer, sqlx::Error> {
@@ -234,5 +242,8 @@ fn as_left(row: &PgRow) -> Result<Transfer, sqlx::Error> {
         }
     };
     let (seq, booked_at) = (row.try_get("row_seq")?, row.try_get("row_booked_ms")?);
-    Ok(Transfer { amount, state, posted, held, seq, booked_at, reversed_by: None, ..transfer })
+    // It is the payer who reads this.
+    let hidden = row.try_get::<i16, _>("flags")? & HIDDEN != 0;
+    let credit = transfer.credit.filter(|_| !hidden);
+    Ok(Transfer { credit, amount, state, posted, held, seq, booked_at, reversed_by: None, ..transfer })
 }
