@@ -13,6 +13,7 @@ mod documents;
 mod drains;
 mod faults;
 mod foreign;
+mod freezing;
 mod golden;
 mod ledger;
 mod outcomes;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         coverage::TESTS,
         documents::TESTS,
         foreign::TESTS,
+        freezing::TESTS,
         golden::TESTS,
         ledger::TESTS,
         payees::TESTS,
