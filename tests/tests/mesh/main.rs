@@ -14,6 +14,7 @@ mod documents;
 mod drains;
 mod faults;
 mod foreign;
+mod freezing;
 mod golden;
 mod ledger;
 mod outcomes;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         coverage::TESTS,
         documents::TESTS,
         foreign::TESTS,
+        freezing::TESTS,
         golden::TESTS,
         ledger::TESTS,
         payees::TESTS,
