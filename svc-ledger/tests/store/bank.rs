@@ -22,6 +22,7 @@ use svc_ledger::domain::verdict::{self, Verdict};
 use svc_ledger::error::Error;
 use svc_ledger::store::Store;
 use svc_ledger::store::read::{Named, Viewer};
+use svc_ledger::store::verify;
 use uuid::Uuid;
 
 use crate::postgres::Postgres;
@@ -31,6 +32,7 @@ pub struct Bank {
     pub store: Store,
     pub drain: Drain,
     pub health: Health,
+    pub config: config::Store,
 }
 
 /// The currency of these tests.
@@ -113,7 +115,7 @@ impl Bank {
         let (drain, health) = (Drain::default(), Health::default());
         let store = Store::start(config, &drain, &health, &Metrics::default()).await.unwrap();
         svc_ledger::open_house_accounts(&store, &[eur()]).await.unwrap();
-        Self { store, drain, health }
+        Self { store, drain, health, config: config.clone() }
     }
 
     /// Opens an account of a customer.
@@ -314,4 +316,13 @@ pub async fn check_invariants(bank: &Bank, root: &mut PgConnection) {
     let rows: i64 =
         sqlx::query_scalar("SELECT count(*) FROM ledger.journal").fetch_one(&mut *root).await.unwrap();
     assert_eq!(bank.store.verify_chain(Some(1)).await.unwrap(), rows);
+    let mut findings = Vec::new();
+    let source = verify::source(&bank.config).unwrap();
+    let report = verify::verify(&source, |progress| {
+        findings.extend(progress.findings);
+        true
+    });
+    let report = report.await.unwrap().unwrap();
+    assert_eq!(findings, [], "the journal does not replay to the tables");
+    assert_eq!((report.rows, report.found), (rows, 0));
 }
