@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 crate::tests![
     a_batch_answers_each_transfer_in_order,
     a_batch_that_cannot_be_read_changes_nothing,
+    a_thousand_fit_into_one_call,
     an_import_over_rest_goes_on_where_it_was_cut,
     an_import_over_grpc_goes_on_where_it_was_cut,
     an_import_is_for_staff,
@@ -91,6 +92,24 @@ async fn a_batch_that_cannot_be_read_changes_nothing(world: Arc<World>) {
     let refused = world.rest.post(&customer.token, "/v1/transfers:batchCreate", &key, &body).await;
     refused.refused(403, "PERMISSION_DENIED", "SCOPE_MISSING");
     assert_eq!(world.balance(&customer.token, &from).await, 100);
+}
+
+async fn a_thousand_fit_into_one_call(world: Arc<World>) {
+    let (customer, from, to) = two_accounts(&world, 10_000).await;
+    let (key, staff) = (unique("batch"), world.staff());
+    let mut requests: Vec<Value> =
+        (0..1_000).map(|number| keyed(&format!("{key}-{number}"), &from, &to, 1)).collect();
+    for request in &mut requests {
+        // The longest text there can be, of characters of four bytes.
+        request["reference"] = json!("\u{1f4b6}".repeat(140));
+    }
+    let body = json!({ "requests": requests, "failureMode": "FAILURE_MODE_ATOMIC" });
+    let answer = world.rest2.post(&staff, "/v1/transfers:batchCreate", &key, &body).await.ok();
+    let results = answer["results"].as_array().unwrap();
+    assert!(results.len() == 1_000 && results.iter().all(|result| result["transfer"].is_object()));
+    let again = world.rest2.post(&staff, "/v1/transfers:batchCreate", &key, &body).await.ok();
+    assert!(again == answer, "the same answer, word for word");
+    assert_eq!(world.balance(&customer.token, &to).await, 1_000);
 }
 
 /// A way to the edge's public listener that can be cut in the middle of anything.
