@@ -8,8 +8,9 @@ use chassis::error::Violation;
 use proto::ledger::v1 as pb;
 
 use super::several::{Parsed, Sender, TOGETHER_MAX};
-use super::{Rpc, convert};
+use super::{Rpc, convert, refused};
 use crate::domain::command::{FailureMode, Unit};
+use crate::domain::verdict::{Refusal, Verdict};
 use crate::error::Error;
 
 impl Rpc {
@@ -20,6 +21,10 @@ impl Rpc {
     ) -> Result<pb::BatchCreateTransfersResponse, Error> {
         let (unit, named) = parse(&Sender::of(call, "BatchCreateTransfers"), request)?;
         let verdicts = self.store.submit_by(unit, call.deadline.instant()).await?;
+        // A caller without any right is refused as such, whatever it asked for: it is not a call with bad luck.
+        if let (true, Some(first)) = (is_denied(&verdicts), named.first()) {
+            return Err(refused(Refusal::NotPermitted, first));
+        }
         let results = self.results(verdicts.into_iter().zip(named).collect()).await?;
         Ok(pb::BatchCreateTransfersResponse { results })
     }
@@ -69,6 +74,13 @@ fn parse(
         command.validate_only = request.validate_only;
     }
     Ok((Unit { commands, mode }, named))
+}
+
+/// Whether everything that was judged was none of the caller's to ask for, and nothing else was judged.
+fn is_denied(verdicts: &[Verdict]) -> bool {
+    let denied = Verdict::Refused(Refusal::NotPermitted);
+    let unjudged = [Verdict::Refused(Refusal::ChainFailed), Verdict::NotAttempted];
+    verdicts.contains(&denied) && verdicts.iter().all(|one| *one == denied || unjudged.contains(one))
 }
 
 fn failure_mode(mode: pb::FailureMode) -> FailureMode {

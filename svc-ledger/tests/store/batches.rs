@@ -12,7 +12,7 @@ use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
 use crate::bank::{Bank, check_invariants, consent, eur};
-use crate::contract::{as_caller, transfer};
+use crate::contract::{as_caller, expected, refusal, transfer};
 use crate::postgres::Postgres;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -204,15 +204,22 @@ async fn partners_act_within_consent(rpc: &Rpc, bank: &Bank, [from, to]: [Uuid; 
     let request = |name: &str| {
         batch(vec![pay(&format!("{name}/0"), &names, 30), pay(&format!("{name}/1"), &names, 30)])
     };
-    let refused = create(rpc, "psp/paul", request("without")).await;
-    assert_eq!(words(&refused), ["NOT_PERMITTED", "NOT_PERMITTED"]);
+    // Without any right the call is refused, alone, in a chain and for ever; with some, each transfer is.
+    let denied = async |who: &str, batch| refusal(rpc.batch_create_transfers(as_caller(who, batch)).await);
+    let mut chain = request("chained");
+    chain.requests[0].linked = true;
+    for request in [request("without"), request("without"), chain] {
+        assert_eq!(denied("psp/paul", request).await, expected(Code::PermissionDenied, "NOT_PERMITTED"));
+    }
     let mut terms = consent("psp", &[Scope::CreateTransfers]);
     terms.total_max = svc_ledger::domain::account::Amount::new(50);
     bank.grant(from, &terms).await;
     let within = create(rpc, "psp/paul", request("within")).await;
     assert_eq!(words(&within), ["", "CONSENT_CAP_EXCEEDED"], "the second sees what the first took");
-    let nobody = create(rpc, "psp/", request("nobody")).await;
-    assert_eq!(words(&nobody), ["NOT_PERMITTED", "NOT_PERMITTED"]);
+    let mixed =
+        batch(vec![pay("mixed/0", &names, 1), pay("mixed/1", &[names[1].clone(), names[0].clone()], 1)]);
+    assert_eq!(words(&create(rpc, "psp/paul", mixed).await), ["", "NOT_PERMITTED"]);
+    assert_eq!(denied("psp/", request("nobody")).await, expected(Code::PermissionDenied, "NOT_PERMITTED"));
 }
 
 async fn a_thousand_are_made_once(rpc: &Rpc, root: &mut PgConnection, names: &Names) {

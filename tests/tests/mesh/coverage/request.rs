@@ -9,10 +9,12 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Va
 use super::victim::{ANOTHER_PARTNER, Victim};
 
 /// Fields that a plausible request leaves alone.
-const LEFT_OUT: [&str; 10] = [
+const LEFT_OUT: [&str; 12] = [
     "as_of",
+    "exchange",
     "extensions",
     "lease_id",
+    "linked",
     "min_available_minor_units",
     "min_seq",
     "overdraft_limit_minor_units",
