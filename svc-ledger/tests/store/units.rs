@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use sqlx::{Executor as _, PgConnection};
-use svc_ledger::domain::command::{Action, Command, FailureMode, Request, Unit};
+use svc_ledger::domain::account::{Amount, Purpose, house_account};
+use svc_ledger::domain::command::{
+    Action, AmountMode, Command, Condition, FailureMode, Open, Pending, Request, Resolution, Transfer, Unit,
+};
+use svc_ledger::domain::currency::Currency;
+use svc_ledger::domain::exchange::Exchange;
 use svc_ledger::domain::request::{BodyHash, Key, Operation};
 use svc_ledger::domain::verdict::{Refusal, Verdict};
 use svc_ledger::error::Error;
@@ -13,7 +18,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::bank::{
-    Bank, Move, booked, check_invariants, command, customer, direct, eventually, staff, transfer_action,
+    Bank, Move, booked, check_invariants, command, customer, direct, eur, eventually, keyed_transfer,
+    open_action, staff, transfer_action,
 };
 use crate::head::{break_journal, mend_journal, take_head};
 use crate::postgres::Postgres;
@@ -27,6 +33,7 @@ async fn units_are_judged_whole_and_answered_in_order() {
     bank.fund(accounts[0], 10_000).await;
 
     a_chain_is_made_or_not(&bank, &mut root, accounts).await;
+    a_conversion_is_a_unit(&bank, accounts[0]).await;
     a_refused_unit_is_not_split_and_takes_no_neighbour_along(&bank, &mut root, accounts).await;
     what_nobody_waits_for_is_not_judged(&server, &bank, &mut root, accounts).await;
     a_closing_among_others_has_a_batch_of_its_own(&server, &bank, accounts).await;
@@ -158,6 +165,53 @@ async fn a_chain_is_made_or_not(bank: &Bank, root: &mut PgConnection, [from, to]
     let again = bank.store.submit_unit(unit("stop", &broken, FailureMode::Continue)).await.unwrap();
     assert_eq!(again[..2], [Verdict::Recorded(booked(stop[0].clone()).id), stop[1].clone()]);
     booked(again[2].clone());
+}
+
+/// Staff hold a customer's euros towards the bank's position and the bank's dollars towards the customer, at one rate; another member
+/// of staff posts both.
+async fn a_conversion_is_a_unit(bank: &Bank, euros: Uuid) {
+    let usd = Currency::parse("USD").unwrap();
+    svc_ledger::open_house_accounts(&bank.store, &[usd]).await.unwrap();
+    let dollars = Uuid::new_v4();
+    let Action::Open(open) = open_action(dollars, "paul", 0) else { panic!() };
+    bank.submit(staff("anna"), Action::Open(Open { currency: usd, ..open })).await.unwrap();
+    let before = bank.balance(euros).await;
+    let half = |from, to, currency, minor_units| Transfer {
+        debit: from,
+        credit: to,
+        amount: Amount::new(minor_units).unwrap(),
+        mode: AmountMode::Exact,
+        currency,
+        pending: Some(Pending::default()),
+        value_date: None,
+        debit_condition: Condition::default(),
+        credit_condition: Condition::default(),
+        exchange: Some(Exchange { quote: "q-1".to_owned(), rate: "1.0834".to_owned() }),
+        detail: None,
+    };
+    let convert = async |name: &str, second: i64| {
+        let anna = staff("anna");
+        let halves = [
+            half(euros, house_account(Purpose::Exchange, eur()), eur(), 100),
+            half(house_account(Purpose::Exchange, usd), dollars, usd, second),
+        ];
+        let commands = halves.into_iter().enumerate().map(|(place, half)| {
+            let action = keyed_transfer(&anna, &format!("{name}/{place}"), half);
+            Command { linked: place == 0, ..command(anna.clone(), action) }
+        });
+        let unit = Unit { commands: commands.collect(), mode: FailureMode::Continue };
+        bank.store.submit_unit(unit).await.unwrap()
+    };
+    let refused = [Refusal::ChainFailed, Refusal::ExchangeMismatch].map(Verdict::Refused);
+    assert_eq!(convert("too much", 109).await, refused, "1.00 EUR is 1.08 USD, rounded half to even");
+    let held: Vec<_> = convert("converted", 108).await.into_iter().map(booked).collect();
+    assert_eq!(held[0].link, held[1].link);
+    let post =
+        async |who: &str, key: &str| bank.resolve(staff(who), key, held[0].id, Resolution::PostChain).await;
+    assert_eq!(post("anna", "alone").await.unwrap(), Verdict::Refused(Refusal::FourEyes));
+    assert!(matches!(post("bert", "both").await.unwrap(), Verdict::Recorded(_)));
+    assert_eq!(bank.balance(euros).await, (before.0 - 100, before.1 - 100));
+    assert_eq!(bank.balance(dollars).await, (108, 108));
 }
 
 async fn a_refused_unit_is_not_split_and_takes_no_neighbour_along(
