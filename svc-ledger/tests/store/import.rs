@@ -51,6 +51,8 @@ async fn a_broken_import_leaves_its_beginning_in_whole_chains() {
     let mut root = server.superuser("ledger").await;
     nothing_is_judged_behind_what_the_store_refuses(&site, &mut root).await;
     breaks_at_random_places_make_each_transfer_once(&site, &mut root).await;
+    a_crash_of_the_store_leaves_a_beginning_too(&server, &site).await;
+    let mut root = server.superuser("ledger").await;
     check_invariants(&site.bank, &mut root).await;
     site.bank.stop().await;
 }
@@ -339,7 +341,7 @@ async fn positions_by_seq(root: &mut PgConnection, name: &str) -> Vec<i64> {
 }
 
 async fn breaks_at_random_places_make_each_transfer_once(site: &Site, root: &mut PgConnection) {
-    const ALL: i64 = 4_000;
+    const ALL: i64 = 3_000;
     let mut random = rand::rng();
     // Chains of up to twelve; `ends` are the positions at which one ends.
     let (mut items, mut ends) = (Vec::new(), std::collections::BTreeSet::from([0]));
@@ -378,4 +380,46 @@ async fn breaks_at_random_places_make_each_transfer_once(site: &Site, root: &mut
     }
     assert!(breaks > 5, "{breaks}");
     assert_eq!(positions_by_seq(root, "broken").await, (1..=ALL).collect::<Vec<_>>());
+}
+
+async fn a_crash_of_the_store_leaves_a_beginning_too(server: &Postgres, site: &Site) {
+    const ALL: i64 = 4_000;
+    // Chains of two.
+    let items: Vec<_> = (1..=ALL)
+        .map(|position| {
+            let item = site.item(position, "crashed");
+            if position % 2 == 1 { linked(item) } else { item }
+        })
+        .collect();
+    let (mut answered, mut ends, mut crashed) = (0, Vec::new(), false);
+    let all_answered = eventually(async || {
+        let behind = usize::try_from(answered - answered % 2).unwrap();
+        let mut answers = site.import(stream::iter(items[behind..].to_vec())).await;
+        loop {
+            match answers.message().await {
+                Ok(Some(answer)) => {
+                    assert!(matches!(answer.result.unwrap().result, Some(Became::Transfer(_))));
+                    answered = answer.position;
+                }
+                Ok(None) => return answered == ALL,
+                Err(end) => {
+                    ends.push(end.code());
+                    return false;
+                }
+            }
+            if answered == 501 && !crashed {
+                // More is waiting, and more is yet to be read.
+                crashed = true;
+                tokio::task::block_in_place(|| {
+                    server.crash();
+                    server.resume();
+                });
+            }
+        }
+    });
+    assert!(all_answered.await, "{ends:?}");
+    // A stream that found nothing to do meanwhile may have outlived it.
+    assert!(ends.iter().all(|end| *end == Code::Unavailable), "{ends:?}");
+    let mut root = server.superuser("ledger").await;
+    assert_eq!(positions_by_seq(&mut root, "crashed").await, (1..=ALL).collect::<Vec<_>>());
 }

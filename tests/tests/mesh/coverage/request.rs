@@ -9,10 +9,11 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Va
 use super::victim::{ANOTHER_PARTNER, Victim};
 
 /// Fields that a plausible request leaves alone.
-const LEFT_OUT: [&str; 12] = [
+const LEFT_OUT: [&str; 14] = [
     "as_of",
     "exchange",
     "extensions",
+    "external_payee",
     "lease_id",
     "linked",
     "min_available_minor_units",
@@ -20,6 +21,7 @@ const LEFT_OUT: [&str; 12] = [
     "overdraft_limit_minor_units",
     "page_size",
     "page_token",
+    "payee_token",
     "pending",
     "validate_only",
 ];
