@@ -26,6 +26,7 @@ pub struct Stored {
 #[derive(Clone, Debug)]
 pub struct Outbox {
     pool: PgPool,
+    config: config::Store,
 }
 
 impl Outbox {
@@ -38,7 +39,7 @@ impl Outbox {
             .max_connections(1)
             .acquire_timeout(config.timeout())
             .connect_lazy_with(connect::outbox(config)?);
-        Ok(Self { pool })
+        Ok(Self { pool, config: config.clone() })
     }
 
     /// The oldest events.
@@ -46,6 +47,11 @@ impl Outbox {
     /// # Errors
     /// When the store is away.
     pub async fn pending(&self, max: usize) -> Result<Vec<Stored>, sqlx::Error> {
+        if self.pool.size() == 0 {
+            // It will connect now, with the password as it stands.
+            let options = connect::outbox(&self.config);
+            self.pool.set_connect_options(options.map_err(|error| sqlx::Error::Configuration(error.into()))?);
+        }
         sqlx::query("SELECT id, call, reason, resource FROM ledger.audit_outbox ORDER BY id LIMIT $1")
             .bind(i64::try_from(max).unwrap_or(i64::MAX))
             .fetch_all(&self.pool)

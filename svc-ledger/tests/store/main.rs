@@ -14,6 +14,7 @@ mod bank;
 mod contract;
 mod faults;
 mod head;
+mod healing;
 mod partners;
 mod postgres;
 mod promises;
