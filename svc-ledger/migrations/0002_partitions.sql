@@ -9,14 +9,15 @@ AS $$
     SELECT (lpad(to_hex((extract(epoch FROM booked_at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
 $$;
 
--- Makes sure that the partitions from last month to `months_ahead` months from today exist; answers how many it made. A new
+-- Makes sure that the partitions from last month to `months_ahead` months from today exist; answers how many it made. Today is that of
+-- the ledger, whose time stands still at the last booking if the server's clock was set back. A new
 -- table is filled with indexes first and attached after, which stops nobody; CREATE ... PARTITION OF would lock the journal.
 CREATE FUNCTION ledger.add_partitions(months_ahead integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog
 AS $$
 DECLARE
-    this_month timestamp := date_trunc('month', now() AT TIME ZONE 'UTC');
+    this_month timestamp := date_trunc('month', greatest(now(), (SELECT h.booked_at FROM ledger.head h)) AT TIME ZONE 'UTC');
     month      timestamp;
     name       text;
     made       integer := 0;

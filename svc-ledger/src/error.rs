@@ -145,14 +145,14 @@ impl Error {
     /// An error of a read.
     #[must_use]
     pub fn reading(error: sqlx::Error) -> Self {
-        if is_away(&error) { Self::Unreadable(error) } else { Self::Store(error) }
+        if is_away(&error) || is_full(&error) { Self::Unreadable(error) } else { Self::Store(error) }
     }
 
     /// An error of reading what a committed write has left. The write is done; its answer is there for who asks again, and
     /// nobody may take it for one that was not done.
     #[must_use]
     pub fn answering(error: sqlx::Error) -> Self {
-        if !is_away(&error) {
+        if !is_away(&error) && !is_full(&error) {
             return Self::Store(error);
         }
         tracing::warn!(error = %error, "the answer to a committed write cannot be read");
@@ -185,6 +185,14 @@ impl Error {
     }
 }
 
+/// Whether the error means that the server is there and has no room: disk full, out of memory, a limit of its configuration. Nothing
+/// was done, it may be again at any time, and reads go on meanwhile.
+#[must_use]
+pub fn is_full(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|database| database.code());
+    code.is_some_and(|code| ["53000", "53100", "53200", "53400"].contains(&&*code))
+}
+
 /// Whether the error means that the server is away or not the writer, rather than that it refused a statement.
 #[must_use]
 pub fn is_away(error: &sqlx::Error) -> bool {
@@ -192,7 +200,7 @@ pub fn is_away(error: &sqlx::Error) -> bool {
         return database.code().is_some_and(|code| {
             // Connection exceptions, operator intervention, too many connections; a writer that became a reader; a session
             // that was ended because its transaction stood idle or open for too long.
-            ["08", "57", "53"].iter().any(|class| code.starts_with(class))
+            ["08", "57", "533"].iter().any(|class| code.starts_with(class))
                 || ["25006", "25P03", "25P04"].contains(&&*code)
         });
     }

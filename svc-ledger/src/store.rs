@@ -23,7 +23,7 @@ use chassis::drain::Drain;
 use chassis::health::Health;
 use chassis::metrics::Metrics;
 use chassis::outbox::Bell;
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::PgPool;
 use tokio::time::Instant;
 
 pub use self::writer::{Judging, Room, Series};
@@ -54,16 +54,9 @@ impl Store {
         if let Some(owner) = connect::owner(config)? {
             schema::migrate(&owner, &config.service_role).await.context("cannot migrate the schema")?;
         }
-        let pool = PgPoolOptions::new()
-            .max_connections(config.connections)
-            // Connections of the pool survive a quiet night; a server that went away meanwhile is noticed before use.
-            .test_before_acquire(true)
-            .acquire_timeout(config.timeout())
-            .connect_with(connect::reader(config)?)
-            .await
-            .context("cannot connect to the store")?;
+        let pool = connect::readers(config, drain).await.context("cannot connect to the store")?;
         schema::check(&pool).await?;
-        schema::keep_partitions(connect::writer(config)?, drain).await?;
+        schema::keep_partitions(config, drain).await?;
         let store = Self { writer: Arc::new(writer::Writer::start(config, drain, health, metrics)?), pool };
         store.verify_chain(None).await.context("the hash chain does not end where the head says")?;
         Ok(store)

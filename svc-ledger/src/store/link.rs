@@ -1,10 +1,10 @@
 //! The writer's connection and its transaction. Transactions are opened and closed by plain statements rather than by the
 //! driver's guard, because COMMIT AND CHAIN saves the next batch a round trip while the queue is not empty.
 
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use super::nodelay;
+use super::{connect, nodelay, schema};
+use crate::config::Store;
 
 /// A connection to a server that writes, and durably.
 #[derive(Debug)]
@@ -14,31 +14,40 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Connects. A standby is refused (after a failover the name may still lead there), and so is a server that would
-    /// acknowledge a commit before it is on disk.
-    pub(super) async fn connect(options: &PgConnectOptions) -> Result<Self, sqlx::Error> {
-        let mut connection = PgConnection::connect_with(options).await?;
+    /// Connects, with the password as it stands and to wherever the name leads now. A server that would acknowledge a commit before
+    /// it is on disk is refused, and so is one that takes no writes: see [`Link::check_writable`].
+    pub(super) async fn connect(config: &Store) -> Result<Self, sqlx::Error> {
+        let options = connect::writer(config).map_err(|error| sqlx::Error::Configuration(error.into()))?;
+        let connection = PgConnection::connect_with(&options).await?;
         if let Err(error) = nodelay::set(options.get_port()) {
             // Slower, and otherwise right.
             tracing::warn!(%error, "cannot turn off the delay of small packets");
         }
-        let (standby, durable): (bool, bool) = sqlx::query_as(
-            "SELECT pg_is_in_recovery(), \
-             current_setting('fsync') = 'on' AND current_setting('synchronous_commit') <> 'off'",
+        let mut link = Self { connection, in_transaction: false };
+        link.check_writable().await?;
+        let durable: bool = sqlx::query_scalar(
+            "SELECT current_setting('fsync') = 'on' AND current_setting('synchronous_commit') <> 'off'",
         )
-        .fetch_one(&mut connection)
+        .fetch_one(&mut link.connection)
         .await?;
-        if standby || !durable {
-            let why = if standby { "the server is a standby" } else { "the server does not commit durably" };
-            return Err(sqlx::Error::Io(std::io::Error::other(why)));
-        }
-        Ok(Self { connection, in_transaction: false })
+        if durable { Ok(link) } else { Err(not_a_writer("the server does not commit durably")) }
     }
 
-    /// Makes sure that a transaction is open. READ COMMITTED is what gives each statement under the head lock a fresh snapshot.
+    /// Refuses a standby, because after a failover the name may still lead there, and a primary that was told to take no writes, as
+    /// some providers do before a disk is full.
+    async fn check_writable(&mut self) -> Result<(), sqlx::Error> {
+        let closed: bool = sqlx::query_scalar("SELECT current_setting('transaction_read_only')::boolean")
+            .fetch_one(&mut self.connection)
+            .await?;
+        if closed { Err(not_a_writer("the server takes no writes")) } else { Ok(()) }
+    }
+
+    /// Makes sure that a transaction is open. READ COMMITTED is what gives each statement under the head lock a fresh snapshot. That
+    /// it writes is not said: a server that takes no writes shall refuse them (25006), and a standby would answer READ WRITE with
+    /// "not supported".
     pub(super) async fn begin(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
         if !self.in_transaction {
-            self.connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await?;
+            self.connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
             self.in_transaction = true;
         }
         Ok(&mut self.connection)
@@ -58,11 +67,21 @@ impl Link {
         Ok(())
     }
 
-    /// Ends an idle transaction and asks whether the server is there.
+    /// Ends an idle transaction and asks whether the server is there and takes writes.
     pub(super) async fn ping(&mut self) -> Result<(), sqlx::Error> {
         if self.in_transaction {
             self.rollback().await?;
         }
-        self.connection.ping().await
+        self.check_writable().await
     }
+
+    /// Makes the partitions that are missing, outside of a transaction.
+    pub(super) async fn add_partitions(&mut self) -> Result<(), sqlx::Error> {
+        schema::add_partitions(&mut self.connection).await
+    }
+}
+
+/// Of a server that answers and must not be written to: to us it is away.
+fn not_a_writer(why: &'static str) -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::other(why))
 }

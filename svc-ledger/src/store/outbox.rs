@@ -28,6 +28,7 @@ pub struct Stored {
 #[derive(Clone, Debug)]
 pub struct Outbox {
     pool: PgPool,
+    config: config::Store,
 }
 
 impl Outbox {
@@ -40,7 +41,7 @@ impl Outbox {
             .max_connections(1)
             .acquire_timeout(config.timeout())
             .connect_lazy_with(connect::outbox(config)?);
-        Ok(Self { pool })
+        Ok(Self { pool, config: config.clone() })
     }
 
     /// The oldest events, in whole rows: `max` of them or somewhat more, unless there are fewer.
@@ -48,6 +49,11 @@ impl Outbox {
     /// # Errors
     /// When the store is away.
     pub async fn pending(&self, max: usize) -> Result<Vec<Stored>, sqlx::Error> {
+        if self.pool.size() == 0 {
+            // It will connect now, with the password as it stands.
+            let options = connect::outbox(&self.config);
+            self.pool.set_connect_options(options.map_err(|error| sqlx::Error::Configuration(error.into()))?);
+        }
         sqlx::query(
             "SELECT b.no, e.id, e.call, e.reason, e.resource FROM \
              (SELECT o.*, sum(o.n) OVER (ORDER BY o.no) AS total \

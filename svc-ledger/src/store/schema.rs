@@ -10,6 +10,9 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{Connection as _, PgConnection};
 
+use super::connect;
+use crate::config::Store;
+
 /// The migrations of this binary. Those of a newer one that ran before are no fault.
 fn migrations() -> Migrator {
     let mut migrator = sqlx::migrate!("./migrations");
@@ -54,9 +57,9 @@ pub(super) async fn check(pool: &PgPool) -> anyhow::Result<()> {
 }
 
 /// Makes partitions once, so that the first row has its place, and from then on every few hours.
-pub(super) async fn keep_partitions(writer: PgConnectOptions, drain: &Drain) -> anyhow::Result<()> {
-    add_partitions(&writer).await.context("cannot make partitions")?;
-    let stopping = drain.stopping();
+pub(super) async fn keep_partitions(config: &Store, drain: &Drain) -> anyhow::Result<()> {
+    look_after_partitions(config).await.context("cannot make partitions")?;
+    let (config, stopping) = (config.clone(), drain.stopping());
     drain.spawn("partitions", async move {
         tokio::pin!(stopping);
         loop {
@@ -64,7 +67,7 @@ pub(super) async fn keep_partitions(writer: PgConnectOptions, drain: &Drain) -> 
                 () = &mut stopping => return,
                 () = tokio::time::sleep(PARTITIONS_EVERY) => {}
             }
-            if let Err(error) = add_partitions(&writer).await {
+            if let Err(error) = look_after_partitions(&config).await {
                 tracing::error!(
                     error = format!("{error:#}"),
                     "partitions not made; there is a quarter's reserve"
@@ -75,15 +78,28 @@ pub(super) async fn keep_partitions(writer: PgConnectOptions, drain: &Drain) -> 
     Ok(())
 }
 
-async fn add_partitions(writer: &PgConnectOptions) -> anyhow::Result<()> {
-    let mut connection = PgConnection::connect_with(writer).await?;
+async fn look_after_partitions(config: &Store) -> anyhow::Result<()> {
+    let mut connection = PgConnection::connect_with(&connect::writer(config)?).await?;
+    add_partitions(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// Makes the partitions that are missing.
+pub(super) async fn add_partitions(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let made: i32 = sqlx::query_scalar("SELECT ledger.add_partitions($1)")
         .bind(MONTHS_AHEAD)
-        .fetch_one(&mut connection)
+        .fetch_one(connection)
         .await?;
     if made > 0 {
         tracing::info!(made, "partitions made");
     }
-    connection.close().await?;
     Ok(())
+}
+
+/// Whether a row has found no partition: a check was violated that no table has by name.
+pub(super) fn lacks_partition(error: &sqlx::Error) -> bool {
+    let database = error.as_database_error();
+    database
+        .is_some_and(|error| error.code().is_some_and(|code| code == "23514") && error.constraint().is_none())
 }

@@ -15,19 +15,18 @@ use chassis::drain::Drain;
 use chassis::health::Health;
 use chassis::metrics::Metrics;
 use chassis::outbox::Bell;
-use sqlx::postgres::PgConnectOptions;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use self::queue::Series;
 use self::queue::{Entrance, Place, Queue, Reply, Submission, Turned, queue};
 use super::numbers::Numbers;
-use super::{batch, connect, link::Link};
+use super::{batch, link::Link, schema};
 use crate::config;
 use crate::domain::command::Unit;
 use crate::domain::judge;
 use crate::domain::verdict::Verdict;
-use crate::error::{Error, is_away};
+use crate::error::{Error, is_away, is_full};
 
 /// How long a unit is tried again before its caller is told, who may set an earlier time: the longest deadline of a money write.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -86,7 +85,7 @@ impl Writer {
         let numbers = Numbers::register(metrics);
         let bell = Arc::default();
         let task = Task {
-            options: connect::writer(config)?,
+            config: config.clone(),
             timeout: config.timeout(),
             waiting,
             link: None,
@@ -172,7 +171,7 @@ impl Room<'_> {
 }
 
 struct Task {
-    options: PgConnectOptions,
+    config: config::Store,
     timeout: Duration,
     waiting: Queue,
     link: Option<Link>,
@@ -224,6 +223,13 @@ impl Task {
                         let own = verdicts.by_ref().take(submission.unit.commands.len()).collect();
                         // A caller that is gone learns the verdict when it comes back with the same key.
                         let _ = submission.reply.send(Ok(own));
+                    }
+                }
+                // No smaller batch would find room.
+                Err(error) if is_full(&error) => {
+                    tracing::error!(error = %error, units = batch.len(), "the store has no room");
+                    for submission in batch {
+                        submission.fail(if unknown { Error::OutcomeUnknown } else { Error::NotDone });
                     }
                 }
                 Err(error) if batch.len() > 1 => {
@@ -290,7 +296,7 @@ impl Task {
     async fn attempt(&mut self, batch: &[Submission]) -> Result<Vec<Verdict>, sqlx::Error> {
         let link = match &mut self.link {
             Some(link) => link,
-            None => self.link.insert(Link::connect(&self.options).await?),
+            None => self.link.insert(Link::connect(&self.config).await?),
         };
         let units = || batch.iter().map(|submission| &submission.unit);
         let connection = link.begin().await?;
@@ -310,7 +316,8 @@ impl Task {
         Ok(judged.verdicts)
     }
 
-    /// Whether the batch may be tried again on the same connection: another transaction was in the way.
+    /// Whether the batch may be tried again on the same connection: another transaction was in the way, or a partition that is there now
+    /// was missing.
     async fn recover(&mut self, error: &sqlx::Error) -> bool {
         let conflict = error.as_database_error().and_then(|database| database.code());
         // Serialization failure, deadlock, lock not available.
@@ -322,13 +329,29 @@ impl Task {
         if !rolled_back {
             self.link = None;
         }
-        conflict
+        conflict || (schema::lacks_partition(error) && self.add_partitions().await)
+    }
+
+    /// The clock has reached a month that nobody made a partition for: it is made now, and takes the writer this once a moment.
+    async fn add_partitions(&mut self) -> bool {
+        let Some(link) = &mut self.link else { return false };
+        match timeout(self.timeout, link.add_partitions()).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(error = %error, "partitions not made");
+                false
+            }
+            Err(_) => {
+                self.link = None;
+                false
+            }
+        }
     }
 
     async fn connect_if_needed(&mut self, drain: &Drain) {
         let mut pause = PAUSE_FIRST;
         while self.link.is_none() && !drain.is_stopping() {
-            match timeout(self.timeout, Link::connect(&self.options)).await {
+            match timeout(self.timeout, Link::connect(&self.config)).await {
                 Ok(Ok(link)) => {
                     self.link = Some(link);
                     self.set_reachable(true);
@@ -345,10 +368,16 @@ impl Task {
 
     async fn ping(&mut self) {
         let Some(link) = &mut self.link else { return };
-        if !matches!(timeout(self.timeout, link.ping()).await, Ok(Ok(()))) {
-            tracing::warn!("the store went away");
-            self.link = None;
+        match timeout(self.timeout, link.ping()).await {
+            Ok(Ok(())) => return,
+            // Only the connection may have ended; the next one tells.
+            Ok(Err(error)) => tracing::warn!(error = %error, "the store went away"),
+            Err(_) => {
+                tracing::warn!("the store does not answer");
+                self.set_reachable(false);
+            }
         }
+        self.link = None;
     }
 
     fn set_reachable(&self, reachable: bool) {

@@ -15,6 +15,7 @@ mod batches;
 mod contract;
 mod faults;
 mod head;
+mod healing;
 mod import;
 mod partners;
 mod payees;

@@ -130,6 +130,14 @@ impl Postgres {
         }
     }
 
+    /// Changes the password of the service's role, there and in the service's file.
+    pub async fn change_password(&self, password: &str) {
+        let mut root = self.superuser("postgres").await;
+        let statement = sqlx::AssertSqlSafe(format!("ALTER ROLE ledger PASSWORD '{password}'"));
+        root.execute(statement).await.unwrap();
+        std::fs::write(self.path("password"), password).unwrap();
+    }
+
     /// A connection that may do everything.
     pub async fn superuser(&self, database: &str) -> PgConnection {
         self.connect("postgres", database).await

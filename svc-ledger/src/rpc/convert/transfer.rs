@@ -168,11 +168,7 @@ fn value_date(violations: &mut Violations, date: Option<Date>, today: NaiveDate)
 }
 
 /// A day of the calendar.
-pub(super) fn calendar_day(
-    violations: &mut Violations,
-    field: &str,
-    date: &Date,
-) -> Option<NaiveDate> {
+pub(super) fn calendar_day(violations: &mut Violations, field: &str, date: &Date) -> Option<NaiveDate> {
     let part = |part: i32| u32::try_from(part).unwrap_or_default();
     let year = (1..=9_999).contains(&date.year).then_some(date.year);
     let day = year.and_then(|year| NaiveDate::from_ymd_opt(year, part(date.month), part(date.day)));
