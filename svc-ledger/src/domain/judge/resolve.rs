@@ -143,7 +143,7 @@ impl Judge {
             Resolution::Post { amount, keep_rest } => post(hold, amount, keep_rest)?,
             Resolution::PostChain => post(hold, None, false)?,
             Resolution::Void | Resolution::VoidChain => release(hold, Kind::Void, TransferState::Voided)?,
-            Resolution::Increment(amount) => increment(hold, amount)?,
+            Resolution::Increment(amount) => increment(hold, amount),
         };
         match step.kind {
             Kind::Post => {
@@ -248,8 +248,10 @@ fn release(hold: Hold, kind: Kind, unposted: TransferState) -> Result<Step, Refu
     })
 }
 
-fn increment(hold: Hold, amount: Amount) -> Result<Step, Refusal> {
-    let more = |figure: i64| figure.checked_add(amount.minor_units()).ok_or(Refusal::BalanceOverflow);
-    let after = Hold { amount: more(hold.amount)?, remaining: more(hold.remaining)?, ..hold };
-    Ok(Step { kind: Kind::Increment, amount, movement: Movement::Hold(amount), after })
+/// What would leave 64 bits here leaves them in the account's totals too, of which the hold is a part: it is refused there, in the
+/// place that overflow has among the reasons.
+fn increment(hold: Hold, amount: Amount) -> Step {
+    let more = |figure: i64| figure.saturating_add(amount.minor_units());
+    let after = Hold { amount: more(hold.amount), remaining: more(hold.remaining), ..hold };
+    Step { kind: Kind::Increment, amount, movement: Movement::Hold(amount), after }
 }
