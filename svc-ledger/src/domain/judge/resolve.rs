@@ -106,7 +106,10 @@ impl Judge {
         if !permitted && (!actor.staff || hold.is_some()) {
             return Err(Refusal::NotPermitted);
         }
-        let hold = hold.ok_or(Refusal::NoTransfer)?;
+        let hold = hold.ok_or_else(|| match self.original(id) {
+            Some(_) => Refusal::NotPending,
+            None => Refusal::NoTransfer,
+        })?;
         let moves_more = match resolution {
             Resolution::Post { .. } | Resolution::PostChain | Resolution::Increment(_) => true,
             Resolution::Void | Resolution::VoidChain => false,
