@@ -11,6 +11,8 @@ mod record;
 mod resolve;
 mod reverse;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod undo;
 
