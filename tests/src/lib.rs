@@ -15,6 +15,7 @@ pub mod foreign;
 pub mod grpc;
 pub mod keys;
 pub mod load;
+pub mod oracle;
 pub mod rest;
 pub mod wire;
 pub mod world;

@@ -52,7 +52,7 @@ fn crates_know_only_what_they_may() {
         ("svc-cache", &["chassis", "proto"]),
         ("svc-docs", &["chassis", "proto"]),
         ("dev", &["chassis", "proto"]),
-        ("e2e", &["chassis", "dev", "proto"]),
+        ("e2e", &["chassis", "dev", "proto", "svc-ledger"]),
     ]);
     let metadata = cargo_metadata::MetadataCommand::new()
         .current_dir(root())

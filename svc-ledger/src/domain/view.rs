@@ -136,7 +136,7 @@ pub struct View {
     pub grants: BTreeMap<Uuid, Grant>,
     /// The holds that commands name, and all of their chain where a command is about all of it.
     pub holds: BTreeMap<Uuid, Hold>,
-    /// The direct transfers that are to be reversed.
+    /// The direct transfers that are to be reversed, and those that staff take for holds.
     pub directs: BTreeMap<Uuid, Direct>,
     /// Of transfers that are to be reversed: what has reversed them.
     pub reversals: BTreeMap<Uuid, Uuid>,

@@ -1,5 +1,7 @@
 //! Chains: commands that stand or fall together.
 
+use std::collections::HashSet;
+
 use super::super::command::{Action, Command};
 use super::super::verdict::{self, Refusal, Verdict};
 use super::{Judge, exchange};
@@ -14,6 +16,9 @@ impl Judge {
             // All, and each as it was: the chain was judged before. Otherwise it can neither be made nor be left half.
             let refused = || Verdict::Refused(Refusal::ChainFailed);
             verdicts.extend(known.into_iter().map(|known| known.unwrap_or_else(refused)));
+        } else if has_a_key_twice(chain) {
+            // Two transfers cannot both be the outcome of one key, and neither can be left out.
+            verdicts.extend((0..chain.len()).map(|place| repeated(chain, place)));
         } else {
             let mark = self.begin();
             let made = self.chained(chain);
@@ -70,6 +75,28 @@ impl Judge {
             | Action::Expire(_)
             | Action::ClosePeriod(..) => Err(Refusal::ChainFailed),
         }
+    }
+}
+
+fn has_a_key_twice(chain: &[Command]) -> bool {
+    let keys =
+        || chain.iter().filter_map(|command| command.action.request()).map(|(request, _)| &request.key);
+    keys().collect::<HashSet<_>>().len() < keys().count()
+}
+
+/// What becomes of one of a chain that has a key twice: it falls with its chain, unless its key came with another body before.
+fn repeated(chain: &[Command], place: usize) -> Verdict {
+    let Some((request, operation)) = chain[place].action.request() else {
+        return Verdict::Refused(Refusal::ChainFailed);
+    };
+    let earlier = chain[..place]
+        .iter()
+        .filter_map(|command| command.action.request())
+        .find(|(earlier, _)| earlier.key == request.key);
+    let differences = earlier.map(|(earlier, _)| request.body.differences(operation, &earlier.body));
+    match differences {
+        Some(differences) if !differences.is_empty() => Verdict::BodyChanged(differences),
+        Some(_) | None => Verdict::Refused(Refusal::ChainFailed),
     }
 }
 

@@ -106,7 +106,10 @@ impl Judge {
         if !permitted && (!actor.staff || hold.is_some()) {
             return Err(Refusal::NotPermitted);
         }
-        let hold = hold.ok_or(Refusal::NoTransfer)?;
+        let hold = hold.ok_or_else(|| match self.original(id) {
+            Some(_) => Refusal::NotPending,
+            None => Refusal::NoTransfer,
+        })?;
         let moves_more = match resolution {
             Resolution::Post { .. } | Resolution::PostChain | Resolution::Increment(_) => true,
             Resolution::Void | Resolution::VoidChain => false,
@@ -143,7 +146,7 @@ impl Judge {
             Resolution::Post { amount, keep_rest } => post(hold, amount, keep_rest)?,
             Resolution::PostChain => post(hold, None, false)?,
             Resolution::Void | Resolution::VoidChain => release(hold, Kind::Void, TransferState::Voided)?,
-            Resolution::Increment(amount) => increment(hold, amount)?,
+            Resolution::Increment(amount) => increment(hold, amount),
         };
         match step.kind {
             Kind::Post => {
@@ -248,8 +251,10 @@ fn release(hold: Hold, kind: Kind, unposted: TransferState) -> Result<Step, Refu
     })
 }
 
-fn increment(hold: Hold, amount: Amount) -> Result<Step, Refusal> {
-    let more = |figure: i64| figure.checked_add(amount.minor_units()).ok_or(Refusal::BalanceOverflow);
-    let after = Hold { amount: more(hold.amount)?, remaining: more(hold.remaining)?, ..hold };
-    Ok(Step { kind: Kind::Increment, amount, movement: Movement::Hold(amount), after })
+/// What would leave 64 bits here leaves them in the account's totals too, of which the hold is a part: it is refused there, in the
+/// place that overflow has among the reasons.
+fn increment(hold: Hold, amount: Amount) -> Step {
+    let more = |figure: i64| figure.saturating_add(amount.minor_units());
+    let after = Hold { amount: more(hold.amount), remaining: more(hold.remaining), ..hold };
+    Step { kind: Kind::Increment, amount, movement: Movement::Hold(amount), after }
 }

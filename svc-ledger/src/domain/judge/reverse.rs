@@ -1,5 +1,7 @@
 //! Reversals: what a posted transfer moved goes back, once.
 
+use uuid::Uuid;
+
 use super::super::account::Amount;
 use super::super::command::{AmountMode, Command, Reverse};
 use super::super::journal::Kind;
@@ -62,7 +64,7 @@ impl Judge {
 
     /// The places of the accounts to debit and to credit, and how much.
     fn reversible(&self, command: &Command, reverse: &Reverse) -> Result<(usize, usize, Amount), Refusal> {
-        let original = self.original(reverse);
+        let original = self.original(reverse.transfer);
         let accounts = &self.view.accounts;
         let places = original.and_then(|(original, _)| {
             accounts.place_of_no(original.credit).zip(accounts.place_of_no(original.debit))
@@ -85,15 +87,15 @@ impl Judge {
         if amount > posted { Err(Refusal::ExceedsTransfer) } else { Ok((debit, credit, amount)) }
     }
 
-    /// The transfer to be reversed, with what of it was posted, and whether it is still pending. A batch may have made it itself.
-    fn original(&self, reverse: &Reverse) -> Option<(Direct, bool)> {
-        if let Some(hold) = self.view.holds.get(&reverse.transfer) {
+    /// A transfer, with what of it was posted, and whether it is still pending. The batch may have made it itself.
+    pub(super) fn original(&self, transfer: Uuid) -> Option<(Direct, bool)> {
+        if let Some(hold) = self.view.holds.get(&transfer) {
             return Some((of_hold(hold), hold.state == TransferState::Pending));
         }
-        if let Some(direct) = self.view.directs.get(&reverse.transfer) {
+        if let Some(direct) = self.view.directs.get(&transfer) {
             return Some((*direct, false));
         }
-        let row = self.rows.iter().find(|row| row.id == reverse.transfer)?;
+        let row = self.rows.iter().find(|row| row.id == transfer)?;
         let is_final = row.kind == Kind::Reverse || row.exchange.is_some();
         let (debit, credit) = (row.debit?.account, row.credit?.account);
         matches!(row.kind, Kind::Transfer | Kind::Reverse)

@@ -30,7 +30,7 @@ struct Named {
     debits: Vec<(Uuid, String)>,
     /// Holds whose whole chain is concerned.
     chains: Vec<Uuid>,
-    /// Transfers to be reversed.
+    /// Transfers to be reversed, or that may be direct ones.
     reversed: Vec<Uuid>,
     /// Whether a period is to be closed.
     closing: bool,
@@ -78,6 +78,10 @@ impl Named {
             }
             Action::Resolve(_, resolve) => {
                 self.holds.push(resolve.transfer);
+                // Staff are told whether what is no hold is a transfer; others hear of neither.
+                if command.actor.staff {
+                    self.reversed.push(resolve.transfer);
+                }
                 if resolve.resolution.is_whole_chain() {
                     self.chains.push(resolve.transfer);
                 }
