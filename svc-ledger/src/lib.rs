@@ -13,6 +13,7 @@ pub mod config;
 pub mod domain;
 pub mod error;
 pub mod rpc;
+pub mod signing;
 pub mod store;
 
 use anyhow::Context as _;
