@@ -12,6 +12,7 @@ const FILES: &[&str] = &[
     "accounts/v1/accounts_service.proto",
     "cache/v1/cache_service.proto",
     "docs/v1/docs_service.proto",
+    "docs/v1/journal_head_service.proto",
 ];
 
 fn main() -> anyhow::Result<()> {

@@ -3,7 +3,9 @@
 
 pub mod audit;
 mod convert;
+pub mod heads;
 mod journal;
+mod proof;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,13 +40,15 @@ const SEQ_RESERVE: Duration = Duration::from_millis(100);
 pub struct Rpc {
     store: Store,
     offered: Arc<[Currency]>,
+    verification: proof::Verification,
 }
 
 impl Rpc {
     /// The RPCs over a store, opening accounts in the currencies offered.
     #[must_use]
     pub fn new(store: Store, offered: Vec<Currency>) -> Self {
-        Self { store, offered: offered.into() }
+        let verification = proof::Verification::new(store.source());
+        Self { store, offered: offered.into(), verification }
     }
 
     /// Has a transfer command judged and answers the transfer.

@@ -6,6 +6,7 @@ mod batch;
 mod chain;
 mod connect;
 mod copy;
+pub mod heads;
 mod link;
 mod numbers;
 pub mod outbox;
@@ -22,7 +23,7 @@ use chassis::drain::Drain;
 use chassis::health::Health;
 use chassis::metrics::Metrics;
 use chassis::outbox::Bell;
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use crate::config;
 use crate::domain::command::{Command, Unit};
@@ -64,6 +65,12 @@ impl Store {
         let store = Self { writer: Arc::new(writer::Writer::start(config, drain, health, metrics)?), pool };
         store.verify_chain(None).await.context("the hash chain does not end where the head says")?;
         Ok(store)
+    }
+
+    /// Where the ledger is read, for whoever reads all of it.
+    #[must_use]
+    pub fn source(&self) -> PgConnectOptions {
+        self.pool.connect_options().as_ref().clone()
     }
 
     /// Rings `bell` from now on whenever a batch has put events into the outbox.

@@ -2,6 +2,7 @@
 //! refuses, so that a caller can mend a request in one go.
 
 pub(super) mod audit;
+pub(super) mod proof;
 
 use std::fmt::Display;
 

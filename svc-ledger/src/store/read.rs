@@ -26,6 +26,7 @@ macro_rules! admits {
 
 mod balance;
 mod entries;
+mod proof;
 mod transfers;
 
 pub use balance::Balance;

@@ -5,6 +5,8 @@
 mod journal;
 mod tables;
 
+use std::collections::BTreeMap;
+
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 
@@ -81,7 +83,12 @@ pub async fn verify(
     sqlx::raw_sql(adopt).execute(&mut links).await?;
 
     let mut replay = Replay::default();
-    let mut chain = Chain { links: Links::begin(&mut links).await?, prev: GENESIS, batches: 0 };
+    let mut chain = Chain {
+        links: Links::begin(&mut links).await?,
+        prev: GENESIS,
+        batches: 0,
+        signed: signed(&mut rows).await?,
+    };
     let mut copy = Copy::begin(&mut rows, journal::QUERY).await?;
     let mut link = chain.next(&mut replay).await?;
     let (mut tree, mut left) = (Tree::default(), link.map_or(0, |link| link.rows));
@@ -109,6 +116,9 @@ pub async fn verify(
         replay.find(link.seq_from, "rows of the batch", link.rows, link.rows - left);
     }
     replay.same(0, "seq of the head", &replay.seq.clone(), &head_seq);
+    for (seq, _) in &chain.signed {
+        replay.find(*seq, "signed head", "a batch that ends there", "none");
+    }
     let (prev, batches) = (chain.prev, chain.batches);
     if prev != head_hash {
         replay.find(0, "hash of the head", "that of the last batch", "another");
@@ -120,11 +130,19 @@ pub async fn verify(
     Ok(Some(report))
 }
 
+/// What was signed: one head every few seconds, and so few beside the rows.
+async fn signed(connection: &mut PgConnection) -> Result<BTreeMap<i64, Hash>, sqlx::Error> {
+    let rows = sqlx::query("SELECT seq, hash FROM ledger.signed_head").fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get("seq")?, hash(row.try_get("hash")?)?))).collect()
+}
+
 /// The chain while it is followed.
 struct Chain<'c> {
     links: Links<'c>,
     prev: Hash,
     batches: i64,
+    /// Heads that were signed, by their sequence numbers, until their batches have come.
+    signed: BTreeMap<i64, Hash>,
 }
 
 impl Chain<'_> {
@@ -151,6 +169,10 @@ impl Chain<'_> {
         }
         if replay.booked_at != link.booked_at {
             replay.find(seq, "batch.booked_at", replay.booked_at, link.booked_at);
+        }
+        let ends = seq + i64::from(link.rows) - 1;
+        if self.signed.remove(&ends).is_some_and(|signed| signed != link.hash) {
+            replay.find(ends, "signed head", "that of the batch", "another");
         }
         self.prev = link.hash;
         self.batches += 1;

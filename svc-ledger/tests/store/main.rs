@@ -17,3 +17,4 @@ mod head;
 mod partners;
 mod postgres;
 mod promises;
+mod proof;
