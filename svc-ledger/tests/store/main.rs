@@ -18,3 +18,4 @@ mod partners;
 mod postgres;
 mod promises;
 mod proof;
+mod tampering;

@@ -115,7 +115,8 @@ fn what_one_party_is_shown_says_nothing_of_the_other() {
 
 #[test]
 fn what_does_not_follow_is_named() {
-    let cases: [(fn(&mut Proof), Broken); 9] = [
+    type Case = (fn(&mut Proof), Broken);
+    let cases: [Case; 9] = [
         (|proof| proof.public.push(0), Broken::Unreadable),
         (|proof| proof.debit = Side::Shown(vec![0; 3]), Broken::Unreadable),
         (|proof| proof.credit = Side::Hidden([0; 32]), Broken::Path),
