@@ -13,6 +13,7 @@ const FILES: &[&str] = &[
     "accounts/v1/payee.proto",
     "cache/v1/cache_service.proto",
     "docs/v1/docs_service.proto",
+    "docs/v1/journal_head_service.proto",
 ];
 
 fn main() -> anyhow::Result<()> {

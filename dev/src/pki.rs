@@ -69,6 +69,10 @@ pub struct Pki {
     pub transaction_keys: PathBuf,
     /// Their public halves, for the services.
     pub edge_keys: PathBuf,
+    /// The private key that signs heads of the journal, and the public half for whoever checks a proof.
+    pub head_key: PathBuf,
+    /// See [`Pki::head_key`].
+    pub head_public: PathBuf,
     /// SHA-256 of the partner's certificate as `cnf` carries it (RFC 8705).
     pub partner_thumbprint: String,
 }
@@ -95,6 +99,7 @@ impl Pki {
         let key = transaction_token::generate()?;
         state::write_private(&transaction_keys, &key)?;
         state::write_private(&edge_keys, transaction_token::public_half(&key)?)?;
+        let (head_key, head_public) = head_key(&folder)?;
         Ok(Self {
             folder,
             workload_authority,
@@ -105,6 +110,8 @@ impl Pki {
             partner,
             transaction_keys,
             edge_keys,
+            head_key,
+            head_public,
             partner_thumbprint,
         })
     }
@@ -189,6 +196,22 @@ impl Authority {
         state::write_private(&files.certificate, certificate.pem())?;
         Ok(files)
     }
+}
+
+/// The key of the journal's heads. It outlives a mesh, as the journal does: what was signed stays provable.
+fn head_key(folder: &Path) -> Result<(PathBuf, PathBuf)> {
+    let (private, public) = (folder.join("journal-heads.key"), folder.join("journal-heads.pub"));
+    let key = match std::fs::read_to_string(&private) {
+        Ok(key) => key,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = transaction_token::generate()?;
+            state::write_private(&private, &key)?;
+            key
+        }
+        Err(error) => return Err(error.into()),
+    };
+    state::write_private(&public, transaction_token::public_half(&key)?)?;
+    Ok((private, public))
 }
 
 fn params(common_name: &str, last_day: NaiveDate) -> CertificateParams {

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod audit;
 pub mod document;
+pub mod head;
 pub mod request;
 pub mod statement;
 

@@ -30,6 +30,8 @@ pub enum Error {
     TooManyEntries { entries_max: u64 },
     #[error("the content of a statement is never replaced")]
     StatementFixed { document_id: String },
+    #[error("another head is kept under the sequence number {seq}")]
+    HeadConflict { seq: i64 },
     #[error("the document keeps changing")]
     Contended,
     #[error("{service} is not available")]
@@ -93,7 +95,7 @@ impl Failure for Error {
             Self::Invalid { .. } => Kind::Invalid,
             Self::NotPermitted => Kind::Forbidden,
             Self::Missing { .. } | Self::NoContent { .. } => Kind::NotFound,
-            Self::RequestReused { .. } => Kind::Exists,
+            Self::RequestReused { .. } | Self::HeadConflict { .. } => Kind::Exists,
             Self::ContentTooLarge { .. } | Self::TooManyEntries { .. } => Kind::Exhausted,
             Self::StatementFixed { .. } => Kind::Precondition,
             Self::Contended => Kind::Conflict,
@@ -111,6 +113,7 @@ impl Failure for Error {
             Self::Missing { what: Resource::Account, .. } => "ACCOUNT_NOT_FOUND",
             Self::NoContent { .. } => "NO_CONTENT",
             Self::RequestReused { .. } => "REQUEST_ID_REUSED",
+            Self::HeadConflict { .. } => "HEAD_CONFLICT",
             Self::ContentTooLarge { .. } => "CONTENT_TOO_LARGE",
             Self::TooManyEntries { .. } => "TOO_MANY_ENTRIES",
             Self::StatementFixed { .. } => "STATEMENT_FIXED",
@@ -126,6 +129,7 @@ impl Failure for Error {
     fn metadata(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::RequestReused { field } => vec![("field", field.clone())],
+            Self::HeadConflict { seq } => vec![("seq", seq.to_string())],
             Self::ContentTooLarge { bytes_max } => vec![("bytes_max", bytes_max.to_string())],
             Self::TooManyEntries { entries_max } => vec![("entries_max", entries_max.to_string())],
             Self::UpstreamUnavailable { service, .. } => vec![("service", (*service).to_owned())],
@@ -157,6 +161,7 @@ impl Failure for Error {
             | Self::Missing { .. }
             | Self::NoContent { .. }
             | Self::RequestReused { .. }
+            | Self::HeadConflict { .. }
             | Self::Contended
             | Self::UpstreamUnavailable { .. }
             | Self::OutOfTime
@@ -173,6 +178,7 @@ impl Failure for Error {
             Self::Invalid { .. }
             | Self::NotPermitted
             | Self::RequestReused { .. }
+            | Self::HeadConflict { .. }
             | Self::ContentTooLarge { .. }
             | Self::TooManyEntries { .. }
             | Self::StatementFixed { .. }

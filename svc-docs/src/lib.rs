@@ -16,12 +16,14 @@ pub mod store;
 
 use anyhow::Context as _;
 use proto::docs::v1::docs_service_server::DocsServiceServer;
+use proto::docs::v1::journal_head_service_server::JournalHeadServiceServer;
 use proto::edge::v1::audit_service_server::AuditServiceServer;
 
 /// The service, as the chassis runs it.
 pub struct Docs {
     rpc: rpc::DocsRpc,
     keeper: rpc::audit::Keeper,
+    heads: rpc::heads::Heads,
 }
 
 impl chassis::run::Service for Docs {
@@ -35,13 +37,15 @@ impl chassis::run::Service for Docs {
         watch(&store, &start);
         sweep(&store, &start);
         let keeper = rpc::audit::Keeper::new(store.clone());
+        let heads = rpc::heads::Heads::new(store.clone());
         let rpc = rpc::DocsRpc::new(store, start.edge, &start.metrics, config.content.bytes_max);
-        Ok(Self { rpc, keeper })
+        Ok(Self { rpc, keeper, heads })
     }
 
     fn routes(&self) -> tonic::service::Routes {
         tonic::service::Routes::new(DocsServiceServer::new(self.rpc.clone()))
             .add_service(AuditServiceServer::new(self.keeper.clone()))
+            .add_service(JournalHeadServiceServer::new(self.heads.clone()))
     }
 }
 

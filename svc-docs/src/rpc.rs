@@ -3,6 +3,7 @@
 pub mod audit;
 mod content;
 mod convert;
+pub mod heads;
 pub mod statement;
 
 use std::pin::Pin;

@@ -1,8 +1,10 @@
 //! What svc-docs keeps in MongoDB: documents (statements are documents too), their content as GridFS files, the list of files that
-//! no document may hold, and the audit events of the whole mesh. Every operation is bounded in time, and writes are acknowledged by a majority's journal.
+//! no document may hold, the audit events of the whole mesh, and the
+//! heads of the ledger's journal. Every operation is bounded in time, and writes are acknowledged by a majority's journal.
 mod audit;
 mod content;
 mod documents;
+mod heads;
 mod loose;
 mod record;
 mod schema;
@@ -24,6 +26,7 @@ use mongodb::{Client, Collection, Database};
 use crate::config::StoreConfig;
 use audit::EventRecord;
 use content::Chunk;
+use heads::HeadRecord;
 use loose::Loose;
 use record::Record;
 
@@ -81,6 +84,7 @@ pub struct Store {
     database: Database,
     documents: Collection<Record>,
     audit: Collection<EventRecord>,
+    heads: Collection<HeadRecord>,
     loose: Collection<Loose>,
     chunks: Collection<Chunk>,
     bucket: GridFsBucket,
@@ -99,6 +103,7 @@ impl Store {
         let store = Self {
             documents: database.collection("documents"),
             audit: database.collection("audit_events"),
+            heads: database.collection("journal_heads"),
             loose: database.collection("loose_files"),
             chunks: database.collection(&format!("{BUCKET}.chunks")),
             bucket: database.gridfs_bucket(bucket),

@@ -129,6 +129,20 @@ CREATE TABLE ledger.batch (
     booked_at timestamptz NOT NULL
 );
 
+-- Heads that the ledger has signed, every few seconds one, and those that their keeper elsewhere does not have yet. Who would
+-- rewrite the journal must also take back what was signed, here and there.
+CREATE TABLE ledger.signed_head (
+    seq       bigint PRIMARY KEY,
+    hash      bytea NOT NULL CHECK (octet_length(hash) = 32),
+    booked_at timestamptz NOT NULL,
+    key_id    text COLLATE "C" NOT NULL,
+    signature bytea NOT NULL CHECK (octet_length(signature) = 64)
+);
+
+CREATE TABLE ledger.head_outbox (
+    seq bigint PRIMARY KEY REFERENCES ledger.signed_head (seq)
+);
+
 -- What a caller's key stands for, for ever: refusals too.
 CREATE TABLE ledger.outcome (
     scope      bytea NOT NULL,

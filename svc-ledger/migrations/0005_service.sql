@@ -12,9 +12,10 @@ BEGIN
     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO %I', role);
     EXECUTE format(
         'GRANT INSERT ON ledger.account, ledger.party, ledger."grant", ledger.journal, ledger.batch, ledger.outcome, '
-        'ledger.hold, ledger.reversal, ledger.period, ledger.transfer_detail, ledger.audit_outbox TO %I', role);
+        'ledger.hold, ledger.reversal, ledger.period, ledger.transfer_detail, ledger.audit_outbox, '
+        'ledger.signed_head, ledger.head_outbox TO %I', role);
     -- What was shipped; nothing in it is ever changed.
-    EXECUTE format('GRANT DELETE ON ledger.audit_outbox TO %I', role);
+    EXECUTE format('GRANT DELETE ON ledger.audit_outbox, ledger.head_outbox TO %I', role);
     EXECUTE format('GRANT UPDATE ON ledger.head, ledger.account, ledger."grant", ledger.hold TO %I', role);
     EXECUTE format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA ledger TO %I', role);
     EXECUTE format('REVOKE EXECUTE ON FUNCTION ledger.admit_service(name) FROM %I', role);

@@ -1,4 +1,5 @@
-//! The command line: without a word the service; `verify` proves the journal of a ledger beside the running service.
+//! The command line: without a word the service; `verify` proves the journal of a ledger beside the running service, `check-proof`
+//! one transfer to whoever has the ledger's public key, which `head-key` prints.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -35,6 +36,22 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Check the proof of a transfer with the ledger's public key, and nothing else.
+    ///
+    /// Ends with 0 if the transfer is proven, with 1 if it is not, with 2 if the files cannot be read.
+    CheckProof {
+        /// The ledger's public keys, a PEM file.
+        #[arg(long)]
+        key: PathBuf,
+        /// The answer of `GET /v1/transfers/{transfer_id}/proof`.
+        file: PathBuf,
+    },
+    /// Print the public half of the key that signs heads.
+    HeadKey {
+        /// The private key, a PEM file.
+        #[arg(long)]
+        key: PathBuf,
+    },
 }
 
 /// Runs what the command line asks for.
@@ -46,9 +63,25 @@ pub fn main() -> ExitCode {
     }
     match Arguments::try_parse() {
         Ok(Arguments { command: Command::Verify { config } }) => verify(&config),
+        Ok(Arguments { command: Command::CheckProof { key, file } }) => crate::check::run(&key, &file),
+        Ok(Arguments { command: Command::HeadKey { key } }) => head_key(&key),
         Err(error) => {
             let _ = error.print();
             ExitCode::from(if error.use_stderr() { chassis::run::EXIT_CONFIG } else { 0 })
+        }
+    }
+}
+
+fn head_key(path: &std::path::Path) -> ExitCode {
+    let public = std::fs::read_to_string(path).map_err(anyhow::Error::from);
+    match public.and_then(|private| chassis::transaction_token::public_half(&private)) {
+        Ok(public) => {
+            let _ = write!(std::io::stdout(), "{public}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "svc-ledger head-key: {error:#}");
+            ExitCode::from(EXIT_UNREAD)
         }
     }
 }

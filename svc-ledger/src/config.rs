@@ -28,6 +28,8 @@ pub struct Config {
     pub ledger: Ledger,
     /// How payees are named.
     pub payee: Payee,
+    /// What it signs with.
+    pub proof: Proof,
 }
 
 /// `[payee]`: how payees are named.
@@ -90,7 +92,36 @@ pub struct Ledger {
     pub rail_partners: Vec<String>,
 }
 
+/// `[proof]`: how the ledger vouches for its journal.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    /// The PEM file of the Ed25519 key that signs heads, the same for every replica.
+    pub signing_key: PathBuf,
+    /// How often the head is signed and sent to its keeper, if it has moved. What is younger cannot be proven yet, and what
+    /// somebody rewrites within that time is not found out by the keeper.
+    #[serde(default = "defaults::sign_every_ms")]
+    pub sign_every_ms: u64,
+}
+
+impl Proof {
+    /// [`Proof::sign_every_ms`] as a duration.
+    #[must_use]
+    pub const fn sign_every(&self) -> Duration {
+        Duration::from_millis(self.sign_every_ms)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let fits = (100..=3_600_000).contains(&self.sign_every_ms);
+        anyhow::ensure!(fits, "proof.sign_every_ms must be 100 to 3600000");
+        Ok(())
+    }
+}
+
 mod defaults {
+    pub const fn sign_every_ms() -> u64 {
+        10_000
+    }
     pub const fn connections() -> u32 {
         8
     }
@@ -188,6 +219,7 @@ impl ServiceConfig for Config {
 
     fn check(&self) -> anyhow::Result<()> {
         self.store.check()?;
+        self.proof.check()?;
         self.ledger.offered().map(|_| ())
     }
 }

@@ -13,6 +13,7 @@ mod iso4217;
 pub mod journal;
 pub mod judge;
 pub mod period;
+pub mod proof;
 pub mod replay;
 pub mod request;
 pub mod verdict;

@@ -108,6 +108,12 @@ pub enum Error {
         /// Where the ledger is.
         seq: i64,
     },
+    /// No head behind the transfer has been signed yet.
+    #[error("no head behind this transfer has been signed yet; try again in some seconds")]
+    HeadNotSigned,
+    /// One verification at a time: it reads the whole journal.
+    #[error("the journal is being verified already")]
+    VerificationRunning,
     /// The store answered what it never should.
     #[error("internal error")]
     Store(#[source] sqlx::Error),
@@ -179,6 +185,8 @@ impl Error {
             | Self::NotFound { .. }
             | Self::Unreadable(_)
             | Self::NotReached { .. }
+            | Self::HeadNotSigned
+            | Self::VerificationRunning
             | Self::Store(_)
             | Self::Corrupt(_) => None,
         }
@@ -282,9 +290,10 @@ impl Failure for Error {
             | Self::AccountClosed
             | Self::AccountNotEmpty
             | Self::LimitBreached { .. }
-            | Self::NotAttempted => Kind::Precondition,
+            | Self::NotAttempted
+            | Self::HeadNotSigned => Kind::Precondition,
             Self::Refused { refusal, .. } => refusal_reason(*refusal).0,
-            Self::QueueFull => Kind::Exhausted,
+            Self::QueueFull | Self::VerificationRunning => Kind::Exhausted,
             Self::NotDone | Self::OutcomeUnknown | Self::Unreadable(_) | Self::NotReached { .. } => {
                 Kind::Unavailable
             }
@@ -314,6 +323,8 @@ impl Failure for Error {
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
             Self::Unreadable(_) => "STORE_UNAVAILABLE",
             Self::NotReached { .. } => "MIN_SEQ_NOT_REACHED",
+            Self::HeadNotSigned => "HEAD_NOT_SIGNED",
+            Self::VerificationRunning => "VERIFICATION_RUNNING",
             Self::Store(_) | Self::Corrupt(_) => "INTERNAL",
         }
     }
@@ -347,6 +358,8 @@ impl Failure for Error {
             | Self::NotDone
             | Self::OutcomeUnknown
             | Self::Unreadable(_)
+            | Self::HeadNotSigned
+            | Self::VerificationRunning
             | Self::Store(_)
             | Self::Corrupt(_) => {}
         }
@@ -366,6 +379,8 @@ impl Failure for Error {
             Self::AccountClosed | Self::AccountNotEmpty => vec![Violation::new("state", self.to_string())],
             Self::NotAttempted => vec![Violation::new("failure_mode", self.to_string())],
             Self::QueueFull => vec![Violation::new("writes waiting", self.to_string())],
+            Self::HeadNotSigned => vec![Violation::new("transfer_id", self.to_string())],
+            Self::VerificationRunning => vec![Violation::new("verifications", self.to_string())],
             Self::Refused { .. }
             | Self::NotPermitted
             | Self::NotFound { .. }
@@ -407,6 +422,8 @@ impl Failure for Error {
             | Self::OutcomeUnknown
             | Self::Unreadable(_)
             | Self::NotReached { .. }
+            | Self::HeadNotSigned
+            | Self::VerificationRunning
             | Self::Store(_)
             | Self::Corrupt(_) => None,
         }

@@ -8,11 +8,13 @@
 //! Reading order: [`domain`] (the rules, pure), [`domain::judge`] first; [`store`] (batches under the head lock, reads);
 //! [`rpc`] (the contract, decoded and encoded); [`config`]; [`error`].
 
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod error;
 pub mod rpc;
+pub mod signing;
 pub mod store;
 
 use anyhow::Context as _;
@@ -26,7 +28,9 @@ use crate::domain::command::{Action, Actor, Command, Open, Seed};
 use crate::domain::currency::Currency;
 use crate::domain::request::Scope;
 use crate::domain::verdict::Verdict;
+use crate::signing::Signer;
 use crate::store::Store;
+use crate::store::heads::Heads;
 use crate::store::outbox::Outbox;
 
 /// The service.
@@ -43,8 +47,12 @@ impl chassis::run::Service for Ledger {
         let store = Store::start(&config.store, &start.drain, &start.health, &start.metrics).await?;
         open_house_accounts(&store, &offered).await?;
         let outbox = Outbox::new(&config.store)?;
-        let shipper = rpc::audit::Shipper { outbox, edge: start.edge };
+        let shipper = rpc::audit::Shipper { outbox, edge: start.edge.clone() };
         store.announce(chassis::outbox::start(shipper, &start.drain, &start.metrics));
+        let signer = Signer::load(&config.proof.signing_key).context("proof.signing_key")?;
+        let heads = Heads::new(&config.store)?;
+        let every = config.proof.sign_every();
+        rpc::heads::Exporter { heads, signer, edge: start.edge, every }.start(&start.drain, &start.metrics);
         let payees = Seal::load(&config.payee.keys, rpc::payee::PURPOSE).context("payee.keys")?;
         payees.watch(&start.drain);
         Ok(Self { rpc: rpc::Rpc::new(store, offered).paying(payees).of_bank(config.ledger.clone()) })

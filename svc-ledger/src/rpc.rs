@@ -4,9 +4,11 @@
 pub mod audit;
 mod batch;
 mod convert;
+pub mod heads;
 mod import;
 mod journal;
 pub mod payee;
+mod proof;
 mod several;
 mod writes;
 
@@ -47,13 +49,15 @@ pub struct Rpc {
     offered: Arc<[Currency]>,
     payees: Option<Seal>,
     bank: Arc<config::Ledger>,
+    verification: proof::Verification,
 }
 
 impl Rpc {
     /// The RPCs over a store, opening accounts in the currencies offered.
     #[must_use]
     pub fn new(store: Store, offered: Vec<Currency>) -> Self {
-        Self { store, offered: offered.into(), payees: None, bank: Arc::default() }
+        let verification = proof::Verification::new(store.source());
+        Self { store, offered: offered.into(), payees: None, bank: Arc::default(), verification }
     }
 
     /// The same, with the bank's own IBANs and its rail partners. Without them there are none.

@@ -6,6 +6,7 @@ mod batch;
 mod chain;
 mod connect;
 mod copy;
+pub mod heads;
 mod link;
 mod nodelay;
 mod numbers;
@@ -23,7 +24,7 @@ use chassis::drain::Drain;
 use chassis::health::Health;
 use chassis::metrics::Metrics;
 use chassis::outbox::Bell;
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPool};
 use tokio::time::Instant;
 
 pub use self::writer::{Judging, Room, Series};
@@ -60,6 +61,12 @@ impl Store {
         let store = Self { writer: Arc::new(writer::Writer::start(config, drain, health, metrics)?), pool };
         store.verify_chain(None).await.context("the hash chain does not end where the head says")?;
         Ok(store)
+    }
+
+    /// Where the ledger is read, for whoever reads all of it.
+    #[must_use]
+    pub fn source(&self) -> PgConnectOptions {
+        self.pool.connect_options().as_ref().clone()
     }
 
     /// Rings `bell` from now on whenever a batch has put events into the outbox.

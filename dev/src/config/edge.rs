@@ -11,11 +11,12 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 /// Which workload serves which service of the contract.
-const SERVICES: [(&str, Part); 7] = [
+const SERVICES: [(&str, Part); 8] = [
     ("ledger.v1.LedgerService", Part::Ledger),
     ("accounts.v1.AccountsService", Part::Accounts),
     ("cache.v1.CacheService", Part::Cache),
     ("docs.v1.DocsService", Part::Docs),
+    ("docs.v1.JournalHeadService", Part::Docs),
     ("edge.v1.RateLimitService", Part::Cache),
     ("edge.v1.RevocationService", Part::Cache),
     ("edge.v1.AuditService", Part::Docs),

@@ -40,6 +40,8 @@ pub(super) fn ledger(site: &Site) -> Value {
         },
         "ledger": { "currencies": ["EUR", "USD", "GBP", "CHF", "JPY"] },
         "payee": { "keys": site.secrets.payee_keys.path },
+        // Soon enough for whoever tries a proof by hand.
+        "proof": { "signing_key": site.pki.head_key, "sign_every_ms": 1_000 },
     });
     service(site, Part::Ledger, site.ports.ledger, site.ports.ledger_admin, own)
 }

@@ -1,6 +1,7 @@
 //! Between the contract and the domain: `docs.v1` for what is asked and answered, `ledger.v1` and `accounts.v1` for what other
 //! services say. Every fault of a request is found before one is answered, each with the path of its field.
 pub(super) mod audit;
+pub(super) mod heads;
 
 use std::fmt::Display;
 

@@ -134,7 +134,8 @@ impl Store {
     }
 }
 
-fn only_duplicates(error: &Error) -> bool {
+/// Whether all that failed was there already.
+pub(super) fn only_duplicates(error: &Error) -> bool {
     let ErrorKind::InsertMany(error) = &*error.kind else { return false };
     let duplicates = error.write_errors.as_deref().unwrap_or_default();
     error.write_concern_error.is_none()

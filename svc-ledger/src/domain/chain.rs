@@ -53,6 +53,12 @@ impl Batch {
             .into();
         Self { seq_from, rows, prev, root, hash }
     }
+
+    /// The sequence number of the row behind its last.
+    #[must_use]
+    pub fn next(&self) -> i64 {
+        self.seq_from.saturating_add(i64::from(self.rows))
+    }
 }
 
 /// The leaf of a row.

@@ -237,14 +237,13 @@ impl Row {
             out.text(&exchange.quote);
             out.text(&exchange.rate);
         });
-        out.0.extend_from_slice(self.actor.as_bytes());
         out.option(self.detail_hash, |out, hash| out.0.extend_from_slice(&hash));
         out.int(self.booked_at);
         out.0
     }
 
     /// What only who may know a side's account may know: its version and balances after the row, the limit it was judged by (the
-    /// floor of the debit, the ceiling of the credit), and on the debit side the consent used. It begins with 16 bytes derived
+    /// floor of the debit, the ceiling of the credit), and on the debit side the consent used and who asked. It begins with 16 bytes derived
     /// from the row's salt, so that who is given its hash cannot try figures against it.
     #[must_use]
     pub fn side(&self, which: Which) -> Vec<u8> {
@@ -266,6 +265,10 @@ impl Row {
             out.0.extend_from_slice(taken.consent.as_bytes());
             out.int(taken.used);
         });
+        // Who asked is the payer's to know: the digest of a principal can be tried against guesses.
+        if which == Which::Debit {
+            out.0.extend_from_slice(self.actor.as_bytes());
+        }
         out.0
     }
 }

@@ -3,7 +3,10 @@
 //! what the row says, so that one fault is not told again by every row behind it.
 
 mod money;
+mod pairs;
 mod settings;
+
+pub use pairs::Claim;
 
 use std::collections::HashMap;
 
@@ -55,6 +58,10 @@ pub struct Replay {
     pub reversals: HashMap<Uuid, Uuid>,
     /// By their last days, oldest first.
     pub periods: Vec<Period>,
+    /// Reversals of direct transfers, to be looked up.
+    pub claims: Vec<Claim>,
+    /// The first half of a conversion, until the next row.
+    half: Option<Row>,
     sums: HashMap<Currency, i128>,
     findings: Vec<Finding>,
     found: usize,
@@ -64,6 +71,8 @@ impl Replay {
     /// Replays the next row.
     pub fn apply(&mut self, row: &Row) {
         self.place(row);
+        self.spare(row);
+        self.conversion(row);
         match row.kind {
             Kind::Open => self.open(row),
             Kind::Party => self.party(row),
@@ -144,6 +153,39 @@ impl Replay {
         self.seq = row.seq;
         self.booked_at = row.booked_at;
         self.last_id = row.id;
+    }
+
+    /// Fields that rows of this kind do not have.
+    fn spare(&mut self, row: &Row) {
+        use Kind::{
+            ClosePeriod, Expire, Grant, Hold, Increment, Limits, Open, Party, Post, Reverse, State, Transfer,
+            Void,
+        };
+        let mut only = |what: &str, is_there: bool, kinds: &[Kind]| {
+            if is_there && !kinds.contains(&row.kind) {
+                self.find(row.seq, what, "none", format!("one of a row of the kind {:?}", row.kind));
+            }
+        };
+        let money = [Transfer, Hold, Increment, Post, Void, Expire, Reverse];
+        only("debit", row.debit.is_some(), &money);
+        only("amount", row.amount.is_some(), &money);
+        only("remaining", row.remaining.is_some(), &[Hold, Increment, Post, Void, Expire]);
+        only("floor", row.floor.is_some(), &[Open, Limits, Transfer, Hold, Increment, Reverse]);
+        only("ceiling", row.ceiling.is_some(), &[Open, Limits, Transfer, Hold, Increment, Reverse]);
+        only("link", row.link.is_some(), &money);
+        only("ref", row.reference.is_some(), &[Open, Increment, Post, Void, Expire, Reverse]);
+        only("flags", row.flags != 0, &[Open, State, Grant, Hold]);
+        only("gl_code", row.gl_code.is_some(), &[Open]);
+        only("revision", row.revision.is_some(), &[Open, State, Limits, Grant]);
+        only("party", row.party.is_some(), &[Party, Grant]);
+        only("consent", row.consent.is_some(), &[Grant, Transfer, Hold, Increment, Post, Void, Expire]);
+        only("expires_at", row.expires_at.is_some(), &[Hold]);
+        only("value_date", row.value_date.is_some(), &[Transfer, Hold, Post, Reverse, ClosePeriod]);
+        only("quote", row.exchange.is_some(), &[Transfer, Hold]);
+        only("detail_hash", row.detail_hash.is_some(), &[Transfer, Hold, Reverse, ClosePeriod]);
+        if row.link.is_some_and(|link| link < 1 || link > row.seq) {
+            self.find(row.seq, "link", "a row of this chain, none behind it", format!("{:?}", row.link));
+        }
     }
 
     /// The account of a side, or a finding that there is none.

@@ -3,6 +3,7 @@
 
 pub(super) mod account;
 pub(super) mod audit;
+pub(super) mod proof;
 pub(super) mod result;
 pub(super) mod transfer;
 

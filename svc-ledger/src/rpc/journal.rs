@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 
+use chassis::call::Call;
 use proto::ledger::v1 as pb;
 use proto::ledger::v1::journal_service_server::JournalService;
 use tonic::{Request, Response, Status};
@@ -43,16 +44,20 @@ impl JournalService for Rpc {
 
     async fn verify_journal(
         &self,
-        _request: Request<pb::VerifyJournalRequest>,
+        request: Request<pb::VerifyJournalRequest>,
     ) -> Result<Response<Self::VerifyJournalStream>, Status> {
-        Err(Error::NotDone.into())
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.verify(&call)?))
     }
 
     async fn get_transfer_proof(
         &self,
-        _request: Request<pb::GetTransferProofRequest>,
+        request: Request<pb::GetTransferProofRequest>,
     ) -> Result<Response<pb::TransferProof>, Status> {
-        Err(Error::NotDone.into())
+        let call = Call::of(&request)?;
+        let id = convert::transfer_id(&request.get_ref().transfer_id)?;
+        let proof = self.store.proof(&self.viewer(&call), id).await?;
+        Ok(Response::new(convert::proof::proof(proof)))
     }
 
     type WatchJournalStream = Stream<pb::WatchJournalResponse>;

@@ -8,6 +8,7 @@ use sqlx::postgres::PgRow;
 use super::Store;
 use super::rows::{hash, journal_row};
 use crate::domain::chain::{Batch, GENESIS, Hash};
+use crate::domain::journal::Row;
 
 /// How many batches are read at once.
 const BATCHES: i64 = 100;
@@ -61,8 +62,8 @@ impl Store {
         Ok(next - first)
     }
 
-    async fn verify_batch(&self, stored: &Batch, booked_ms: i64) -> anyhow::Result<()> {
-        let last = stored.seq_from + i64::from(stored.rows) - 1;
+    /// The rows of a batch.
+    pub(super) async fn rows_of(&self, batch: &Batch, booked_ms: i64) -> Result<Vec<Row>, sqlx::Error> {
         // All rows of a batch are booked at one instant, so their ids lie in one partition.
         let rows = sqlx::query(
             "SELECT j.*, (extract(epoch FROM j.booked_at) * 1000)::bigint AS booked_ms, \
@@ -71,11 +72,16 @@ impl Store {
         )
         .bind(crate::domain::journal::first_id_at(booked_ms))
         .bind(crate::domain::journal::first_id_at(booked_ms + 1))
-        .bind(stored.seq_from)
-        .bind(last)
+        .bind(batch.seq_from)
+        .bind(batch.next() - 1)
         .fetch_all(&self.pool)
         .await?;
-        let rows = rows.iter().map(journal_row).collect::<Result<Vec<_>, _>>()?;
+        rows.iter().map(journal_row).collect()
+    }
+
+    async fn verify_batch(&self, stored: &Batch, booked_ms: i64) -> anyhow::Result<()> {
+        let last = stored.next() - 1;
+        let rows = self.rows_of(stored, booked_ms).await?;
         let consecutive = rows.iter().zip(stored.seq_from..).all(|(row, seq)| row.seq == seq);
         ensure!(consecutive, "the rows of the batch of row {} are not consecutive", stored.seq_from);
         let again = Batch::new(stored.prev, &rows).context("a batch has no rows")?;
@@ -97,7 +103,8 @@ impl Store {
     }
 }
 
-fn stored(row: &PgRow) -> Result<Batch, sqlx::Error> {
+/// A link as it is stored.
+pub(super) fn stored(row: &PgRow) -> Result<Batch, sqlx::Error> {
     Ok(Batch {
         seq_from: row.try_get("seq_from")?,
         rows: row.try_get("n")?,

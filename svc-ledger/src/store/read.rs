@@ -27,6 +27,7 @@ macro_rules! admits {
 mod balance;
 mod entries;
 mod periods;
+mod proof;
 mod transfers;
 
 pub use balance::Balance;

@@ -5,6 +5,9 @@
 mod journal;
 mod tables;
 
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 
@@ -69,26 +72,29 @@ pub async fn verify(
     ]);
     let (mut rows, mut links) =
         (PgConnection::connect_with(&options).await?, PgConnection::connect_with(&options).await?);
-    rows.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let head = sqlx::query("SELECT seq, hash, pg_export_snapshot() AS snapshot FROM ledger.head")
-        .fetch_one(&mut rows)
-        .await?;
-    let (head_seq, head_hash) = (head.try_get("seq")?, hash(head.try_get("hash")?)?);
-    links.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    // The server made the name; it is hexadecimal digits and dashes.
-    let snapshot: String = head.try_get("snapshot")?;
-    let adopt = sqlx::AssertSqlSafe(format!("SET TRANSACTION SNAPSHOT '{snapshot}'"));
-    sqlx::raw_sql(adopt).execute(&mut links).await?;
+    let head = one_moment(&mut rows, &mut links).await?;
 
     let mut replay = Replay::default();
-    let mut chain = Chain { links: Links::begin(&mut links).await?, prev: GENESIS, batches: 0 };
+    let mut chain = Chain {
+        links: Links::begin(&mut links).await?,
+        prev: GENESIS,
+        batches: 0,
+        signed: signed(&mut rows).await?,
+    };
     let mut copy = Copy::begin(&mut rows, journal::QUERY).await?;
     let mut link = chain.next(&mut replay).await?;
     let (mut tree, mut left) = (Tree::default(), link.map_or(0, |link| link.rows));
     while let Some(mut tuple) = copy.next().await? {
-        let row = journal::row(&mut tuple)?;
-        tree.push(leaf(&row));
-        replay.apply(&row);
+        match journal::row(&mut tuple) {
+            Ok(row) => {
+                tree.push(leaf(&row));
+                replay.apply(&row);
+            }
+            Err(error) => {
+                replay.seq += 1;
+                replay.find(replay.seq, "row", "values that the ledger writes", error);
+            }
+        }
         left -= 1;
         match link {
             Some(of) if left <= 0 => {
@@ -97,10 +103,10 @@ pub async fn verify(
                 left = link.map_or(0, |link| link.rows);
             }
             Some(_) => {}
-            None => replay.find(row.seq, "batch", "one that the row is part of", "none"),
+            None => replay.find(replay.seq, "batch", "one that the row is part of", "none"),
         }
-        let told = Progress { seq: replay.seq, head_seq, findings: Vec::new(), done: false };
-        if row.seq % TELL_EVERY == 0 && !tell(Progress { findings: replay.take_findings(), ..told }) {
+        let told = Progress { seq: replay.seq, head_seq: head.seq, findings: Vec::new(), done: false };
+        if replay.seq % TELL_EVERY == 0 && !tell(Progress { findings: replay.take_findings(), ..told }) {
             return Ok(None);
         }
     }
@@ -108,16 +114,50 @@ pub async fn verify(
     if let Some(link) = link {
         replay.find(link.seq_from, "rows of the batch", link.rows, link.rows - left);
     }
-    replay.same(0, "seq of the head", &replay.seq.clone(), &head_seq);
-    let (prev, batches) = (chain.prev, chain.batches);
-    if prev != head_hash {
-        replay.find(0, "hash of the head", "that of the last batch", "another");
-    }
+    chain.end(&mut replay, &head);
+    let batches = chain.batches;
+    tables::claims(&mut rows, &mut replay).await?;
     tables::compare(&mut rows, &mut replay).await?;
     replay.finish();
-    let report = Report { rows: replay.seq, batches, found: replay.found(), head: head_hash };
-    tell(Progress { seq: replay.seq, head_seq, findings: replay.take_findings(), done: true });
+    let report = Report { rows: replay.seq, batches, found: replay.found(), head: head.hash };
+    tell(Progress { seq: replay.seq, head_seq: head.seq, findings: replay.take_findings(), done: true });
     Ok(Some(report))
+}
+
+/// Where the journal ends, as the head says.
+struct Head {
+    seq: i64,
+    hash: Hash,
+    booked_at: i64,
+    closed_until: Option<NaiveDate>,
+}
+
+/// Has both connections see one moment of the ledger; where it ends then.
+async fn one_moment(rows: &mut PgConnection, links: &mut PgConnection) -> Result<Head, sqlx::Error> {
+    rows.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let head = sqlx::query(
+        "SELECT seq, hash, (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms, closed_until, \
+         pg_export_snapshot() AS snapshot FROM ledger.head",
+    )
+    .fetch_one(rows)
+    .await?;
+    links.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    // The server made the name; it is hexadecimal digits and dashes.
+    let snapshot: String = head.try_get("snapshot")?;
+    let adopt = sqlx::AssertSqlSafe(format!("SET TRANSACTION SNAPSHOT '{snapshot}'"));
+    sqlx::raw_sql(adopt).execute(links).await?;
+    Ok(Head {
+        seq: head.try_get("seq")?,
+        hash: hash(head.try_get("hash")?)?,
+        booked_at: head.try_get("booked_ms")?,
+        closed_until: head.try_get("closed_until")?,
+    })
+}
+
+/// What was signed: one head every few seconds, and so few beside the rows.
+async fn signed(connection: &mut PgConnection) -> Result<BTreeMap<i64, Hash>, sqlx::Error> {
+    let rows = sqlx::query("SELECT seq, hash FROM ledger.signed_head").fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get("seq")?, hash(row.try_get("hash")?)?))).collect()
 }
 
 /// The chain while it is followed.
@@ -125,6 +165,8 @@ struct Chain<'c> {
     links: Links<'c>,
     prev: Hash,
     batches: i64,
+    /// Heads that were signed, by their sequence numbers, until their batches have come.
+    signed: BTreeMap<i64, Hash>,
 }
 
 impl Chain<'_> {
@@ -135,6 +177,21 @@ impl Chain<'_> {
             replay.same(link.seq_from, "first row of the batch", &(replay.seq + 1), &link.seq_from);
         }
         Ok(link)
+    }
+
+    /// Compares the head with where the rows and the batches end.
+    fn end(&self, replay: &mut Replay, head: &Head) {
+        let (seq, booked_at) = (replay.seq, replay.booked_at);
+        replay.same(0, "seq of the head", &seq, &head.seq);
+        replay.same(0, "booked_at of the head", &booked_at, &head.booked_at);
+        let closed_until = replay.periods.last().map(|period| period.end_date);
+        replay.same(0, "closed_until of the head", &closed_until, &head.closed_until);
+        for seq in self.signed.keys() {
+            replay.find(*seq, "signed head", "a batch that ends there", "none");
+        }
+        if self.prev != head.hash {
+            replay.find(0, "hash of the head", "that of the last batch", "another");
+        }
     }
 
     /// Compares a link with what its rows come to.
@@ -151,6 +208,10 @@ impl Chain<'_> {
         }
         if replay.booked_at != link.booked_at {
             replay.find(seq, "batch.booked_at", replay.booked_at, link.booked_at);
+        }
+        let ends = seq + i64::from(link.rows) - 1;
+        if self.signed.remove(&ends).is_some_and(|signed| signed != link.hash) {
+            replay.find(ends, "signed head", "that of the batch", "another");
         }
         self.prev = link.hash;
         self.batches += 1;

@@ -214,6 +214,7 @@ pub fn transfer_action(actor: &Actor, key: &str, transfer: &Move) -> Action {
         debit_condition: Condition::default(),
         credit_condition: Condition::default(),
         exchange: None,
+        hidden: false,
         detail: Detail::new(transfer.reference.to_owned(), None, rand::random()),
     };
     keyed_transfer(actor, key, wanted)

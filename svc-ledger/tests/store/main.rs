@@ -22,4 +22,6 @@ mod payees;
 mod plans;
 mod postgres;
 mod promises;
+mod proof;
+mod tampering;
 mod units;

@@ -187,6 +187,7 @@ async fn a_conversion_is_a_unit(bank: &Bank, euros: Uuid) {
         debit_condition: Condition::default(),
         credit_condition: Condition::default(),
         exchange: Some(Exchange { quote: "q-1".to_owned(), rate: "1.0834".to_owned() }),
+        hidden: false,
         detail: None,
     };
     let convert = async |name: &str, second: i64| {

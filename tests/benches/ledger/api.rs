@@ -131,6 +131,7 @@ fn transfer((debit, credit): (usize, usize), reference: &'static str) -> Command
         debit_condition: Condition::default(),
         credit_condition: Condition::default(),
         exchange: None,
+        hidden: false,
         detail: Detail::new(reference.to_owned(), None, rand::random()),
     };
     command(&customer, "CreateTransfer", Action::Transfer(Request { key, body }, wanted))

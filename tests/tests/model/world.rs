@@ -238,6 +238,7 @@ impl World {
             debit_condition: self.condition(op.from, &op.debit),
             credit_condition: self.condition(op.to, &op.credit),
             exchange: None,
+            hidden: false,
             detail: None,
         };
         keyed(actor(op.who), key, transfer, linked)
@@ -269,6 +270,7 @@ impl World {
             debit_condition: Condition::default(),
             credit_condition: Condition::default(),
             exchange: Some(Exchange { quote: "q".to_owned(), rate: rate.clone() }),
+            hidden: false,
             detail: None,
         };
         let (first, second) =

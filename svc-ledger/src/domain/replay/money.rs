@@ -4,8 +4,10 @@ use uuid::Uuid;
 
 use super::super::account::{Account, Amount};
 use super::super::command::AmountMode;
+use super::super::grant::Scope;
 use super::super::journal::{EXTERNAL, Kind, Row, Taken};
 use super::super::judge::rules::{self, Movement};
+use super::super::period::day_of;
 use super::super::verdict::TransferState;
 use super::super::view::Hold;
 use super::Replay;
@@ -75,7 +77,12 @@ impl Replay {
                 self.reversal(row);
                 Some((Movement::Transfer(amount), None))
             }
-            (Kind::Hold, _) => Some((Movement::Hold(amount), Some((row.id, made(row, units))))),
+            (Kind::Hold, _) => {
+                if row.flags & !EXTERNAL != 0 {
+                    self.find(row.seq, "flags", EXTERNAL, row.flags);
+                }
+                Some((Movement::Hold(amount), Some((row.id, made(row, units)))))
+            }
             (Kind::Increment, Some(hold)) => {
                 self.same(row.seq, "captured of an increased hold", &0, &hold.captured);
                 let after = Hold { amount: hold.amount + units, remaining: hold.remaining + units, ..*hold };
@@ -147,7 +154,13 @@ impl Replay {
             self.find(row.seq, "booked_at", must_be, row.booked_at);
         }
         let dated = match row.kind {
-            Kind::Transfer | Kind::Hold | Kind::Reverse => row.value_date,
+            Kind::Transfer | Kind::Hold => {
+                if row.value_date.is_none() {
+                    self.find(row.seq, "value_date", "a day", "none");
+                }
+                row.value_date
+            }
+            Kind::Reverse => Some(day_of(row.booked_at)),
             Kind::Post => hold.map(|hold| hold.value_date),
             Kind::Increment
             | Kind::Void
@@ -160,6 +173,7 @@ impl Replay {
             | Kind::ClosePeriod => None,
         };
         self.same(row.seq, "value_date", &dated, &row.value_date);
+        // A reversal counts for its own day, which is never closed before it is over.
         if dated.is_some_and(|day| self.is_closed(day)) {
             self.find(row.seq, "value_date", "a day after the closed periods", format!("{dated:?}"));
         }
@@ -199,22 +213,35 @@ impl Replay {
             self.find(row.seq, "consent", "a grant that was set", consent);
             return;
         };
+        let debited = row.debit.map(|side| side.account);
+        let covers = Some(grant.account) == debited
+            && grant.terms.scopes.contains(Scope::CreateTransfers)
+            && row.booked_at < grant.terms.expires_at;
+        let one = grant.terms.per_transfer_max;
+        let whole = hold.map_or(0, |hold| hold.amount) + units;
+        let admits = match row.kind {
+            Kind::Transfer | Kind::Hold => covers && one.is_none_or(|cap| whole <= cap.minor_units()),
+            Kind::Increment => one.is_none_or(|cap| whole <= cap.minor_units()),
+            Kind::Post
+            | Kind::Void
+            | Kind::Expire
+            | Kind::Reverse
+            | Kind::Open
+            | Kind::Limits
+            | Kind::State
+            | Kind::Party
+            | Kind::Grant
+            | Kind::ClosePeriod => true,
+        };
         let expected = grant.used + taken;
         grant.used = row.consent.map_or(expected, |told| told.used);
         let exceeds = taken > 0 && grant.terms.total_max.is_some_and(|cap| grant.used > cap.minor_units());
         self.same(row.seq, "consent", &Some(Taken { consent, used: expected }), &row.consent);
+        if !admits {
+            self.find(row.seq, "consent", "a grant that admits the row", consent);
+        }
         if exceeds {
             self.find(row.seq, "used", "at most the grant's cap", expected);
-        }
-    }
-
-    fn reversal(&mut self, row: &Row) {
-        let Some(transfer) = row.reference else {
-            self.find(row.seq, "ref", "the transfer reversed", "none");
-            return;
-        };
-        if let Some(earlier) = self.reversals.insert(transfer, row.id) {
-            self.find(row.seq, "ref", "a transfer that was not reversed", format!("reversed by {earlier}"));
         }
     }
 }

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::super::copy::{Copy, Milliseconds, Tuple};
-use super::super::rows::{cap, currency, exchange, kind};
+use super::super::rows::{cap, corrupt, currency, exchange, kind};
 use crate::domain::chain::{Batch, Hash};
 use crate::domain::journal::{Bounds, Kind, Row, Side, Taken};
 use crate::domain::request::Scope;
@@ -27,7 +27,19 @@ pub(super) fn row(tuple: &mut Tuple) -> Result<Row, sqlx::Error> {
     let (per_transfer_max, total_max) = (cap(tuple.optional()?)?, cap(tuple.optional()?)?);
     let ends = tuple.optional::<Milliseconds>()?.map(|time| time.0);
     let value_date = tuple.optional()?;
-    let exchange = exchange(tuple.optional()?, tuple.optional()?);
+    let (quote, rate): (Option<String>, Option<String>) = (tuple.optional()?, tuple.optional()?);
+    // What the row's type has no room for would be neither replayed nor hashed, and so must not be there.
+    let caps = per_transfer_max.is_some() || total_max.is_some();
+    for (what, is_stray) in [
+        ("used without a consent, or the other way round", consent.is_some() != used.is_some()),
+        ("per_transfer_max or total_max of what is no grant", caps && kind != Kind::Grant),
+        ("quote without a rate, or the other way round", quote.is_some() != rate.is_some()),
+    ] {
+        if is_stray {
+            return Err(corrupt(what));
+        }
+    }
+    let exchange = exchange(quote, rate);
     let bounds = |expires_at| Bounds { per_transfer_max, total_max, expires_at };
     Ok(Row {
         id,
@@ -66,7 +78,8 @@ fn side(tuple: &mut Tuple) -> Result<Option<Side>, sqlx::Error> {
         (Some(account), [Some(version), Some(posted), Some(held), Some(expected)]) => {
             Some(Side { account, version, posted, held, expected })
         }
-        _ => None,
+        (None, [None, None, None, None]) => None,
+        (Some(_) | None, [..]) => return Err(corrupt("side of an account: some of its figures are missing")),
     })
 }
 

@@ -11,10 +11,14 @@ use super::super::copy::{Copy, Milliseconds, Tuple};
 use super::super::rows::{account_state, cap, chart, currency, purpose, scopes, transfer_state};
 use crate::domain::account::{Account, Totals};
 use crate::domain::grant::{Grant, Terms};
+use crate::domain::journal::Kind;
 use crate::domain::period::Period;
 use crate::domain::replay::Replay;
 use crate::domain::request::Scope;
 use crate::domain::view::Hold;
+
+/// Transfers looked up at once.
+const CLAIMS: usize = 10_000;
 
 /// Compares all of them.
 pub(super) async fn compare(connection: &mut PgConnection, replay: &mut Replay) -> Result<(), sqlx::Error> {
@@ -46,6 +50,28 @@ pub(super) async fn compare(connection: &mut PgConnection, replay: &mut Replay) 
         std::mem::take(&mut replay.periods).into_iter().map(|period| (period.end_date, period)).collect();
     let query = "SELECT end_date, seq, trial_balance, booked_at FROM ledger.period";
     table(connection, replay, "period", query, periods, period).await
+}
+
+/// Looks up what reversals of direct transfers give back. Those that are reversals themselves, or half of a conversion, cannot be.
+pub(super) async fn claims(connection: &mut PgConnection, replay: &mut Replay) -> Result<(), sqlx::Error> {
+    let claims = std::mem::take(&mut replay.claims);
+    for part in claims.chunks(CLAIMS) {
+        let ids: Vec<Uuid> = part.iter().map(|claim| claim.transfer).collect();
+        let rows = sqlx::query_as::<_, (Uuid, i64, i64, i64)>(
+            "SELECT id, dr, cr, amount FROM ledger.journal WHERE id = ANY ($1) AND kind = $2 AND quote IS NULL \
+             AND dr IS NOT NULL AND cr IS NOT NULL AND amount IS NOT NULL",
+        )
+        .bind(ids)
+        .bind(Kind::Transfer as i16)
+        .fetch_all(&mut *connection)
+        .await?;
+        let originals: HashMap<Uuid, (i64, i64, i64)> =
+            rows.into_iter().map(|(id, debit, credit, amount)| (id, (debit, credit, amount))).collect();
+        for claim in part {
+            replay.claimed(claim, originals.get(&claim.transfer).copied());
+        }
+    }
+    Ok(())
 }
 
 /// Compares one table with what its rows must be.

@@ -58,6 +58,8 @@ fn value(field: &FieldDescriptor, victim: &Victim) -> Value {
         ("currency_code", _) => text("EUR"),
         ("minor_units" | "state_revision", _) => Value::I64(1),
         ("value" | "data", Kind::Bytes) => Value::Bytes("coverage".into()),
+        ("hash", Kind::Bytes) => Value::Bytes(vec![1; 32].into()),
+        ("signature", Kind::Bytes) => Value::Bytes(vec![1; 64].into()),
         ("start_time", _) => ago(3600),
         ("end_time", _) => ago(1),
         // The last value rather than the first, which says that nothing was chosen.

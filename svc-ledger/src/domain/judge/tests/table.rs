@@ -317,6 +317,7 @@ impl Options<'_> {
             credit_condition: condition("cv", "ca"),
             exchange: exchange
                 .map(|(quote, rate)| Exchange { quote: quote.to_owned(), rate: rate.to_owned() }),
+            hidden: self.has("hidden"),
             detail: None,
         }
     }

@@ -14,6 +14,7 @@ fn direct() -> Case {
         debit_condition: Condition::default(),
         credit_condition: Condition::default(),
         exchange: None,
+        hidden: false,
         detail: None,
     };
     case(partner(), Action::Transfer(request(Operation::Transfer, 13), transfer))
