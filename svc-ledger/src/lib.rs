@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod error;
+pub mod expiry;
 pub mod rpc;
 pub mod signing;
 pub mod store;
@@ -49,6 +50,7 @@ impl chassis::run::Service for Ledger {
         let outbox = Outbox::new(&config.store)?;
         let shipper = rpc::audit::Shipper { outbox, edge: start.edge.clone() };
         store.announce(chassis::outbox::start(shipper, &start.drain, &start.metrics));
+        expiry::start(store.clone(), &start.drain);
         let signer = Signer::load(&config.proof.signing_key).context("proof.signing_key")?;
         let heads = Heads::new(&config.store)?;
         let every = config.proof.sign_every();

@@ -6,6 +6,7 @@ mod batch;
 mod chain;
 mod connect;
 mod copy;
+pub mod expiry;
 pub mod heads;
 mod link;
 mod nodelay;
