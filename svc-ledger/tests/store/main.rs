@@ -16,6 +16,7 @@ mod contract;
 mod faults;
 mod head;
 mod healing;
+mod holds;
 mod import;
 mod partners;
 mod payees;
