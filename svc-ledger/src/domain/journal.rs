@@ -105,7 +105,7 @@ pub struct Bounds {
 /// Of [`Row::flags`] of a hold: it pays somebody outside this bank.
 pub const EXTERNAL: i16 = 1;
 
-/// Of [`Row::flags`] of a transfer or a hold: the payer is not told the credited account's id.
+/// Of [`Row::flags`] of a transfer, a hold or a reversal: the payer is not told the credited account's id.
 pub const HIDDEN: i16 = 2;
 
 /// A row of the journal.

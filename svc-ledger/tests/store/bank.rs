@@ -309,7 +309,7 @@ pub async fn check_invariants(bank: &Bank, root: &mut PgConnection) {
          SELECT (SELECT count(*) FROM ledger.outcome o WHERE verdict = 0 AND NOT EXISTS \
          (SELECT FROM event e WHERE e.id = o.row_id AND e.reason IS NULL)), \
          (SELECT count(*) FROM ledger.outcome WHERE verdict <> 0), \
-         (SELECT count(*) FROM event WHERE reason <> ALL ('{REQUEST_ID_REUSED,ACCOUNT_EXISTS,GRANT_EXISTS,STALE_REVISION}'))",
+         (SELECT count(*) FROM event WHERE reason <> ALL ('{REQUEST_ID_REUSED,ACCOUNT_EXISTS,GRANT_EXISTS,STALE_REVISION,ACCOUNT_CLOSED,ACCOUNT_NOT_EMPTY,LIMIT_BREACHED}'))",
     )
     .fetch_one(&mut *root)
     .await

@@ -117,6 +117,15 @@ async fn holds_are_posted_in_parts_and_answers_stay_as_they_were() {
     assert_eq!(figures(&rest), (Posted, 150, 60, 0));
     let back = made(rpc.reverse_transfer(as_caller("dora", reverse(id, "r", Some(10)))).await);
     assert_eq!((figures(&back), back.reverses_transfer_id.as_str()), ((Posted, 10, 10, 0), id));
+    let read = |who: &str| {
+        let request = pb::GetTransferRequest { transfer_id: back.transfer_id.clone() };
+        rpc.get_transfer(as_caller(who, request))
+    };
+    assert_eq!((back.debit_account_id.as_str(), back.credit_account_id.as_str()), (dora.as_str(), ""));
+    assert_eq!(made(read("dora").await).credit_account_id, "", "the payer's account is the payer's to tell");
+    for who in ["carl", "anna"] {
+        assert_eq!(made(read(who).await).credit_account_id, carl, "{who}");
+    }
     let twice = refusal(rpc.reverse_transfer(as_caller("dora", reverse(id, "r2", None))).await);
     assert_eq!(twice, expected(Code::FailedPrecondition, "TRANSFER_REVERSED"));
     let stranger = refusal(rpc.reverse_transfer(as_caller("carl", reverse(id, "r3", None))).await);
@@ -236,5 +245,55 @@ async fn periods_close_once_and_nothing_counts_for_them_any_more() {
     assert_eq!(refused, expected(Code::FailedPrecondition, "PERIOD_CLOSED"));
     let list = rpc.list_periods(as_caller("anna", pb::ListPeriodsRequest::default())).await;
     assert_eq!(list.unwrap().into_inner().periods, [closed]);
+    bank.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn states_and_limits_follow_the_newest_intent() {
+    let server = Postgres::start().await;
+    let bank = Bank::on(&server).await;
+    let rpc = rpc(&bank);
+    let (carl, dora) = (bank.open("carl", -100).await.to_string(), bank.open("dora", 0).await.to_string());
+    let state = |account: &str, state: pb::LedgerAccountState, state_revision| {
+        let request = pb::SetLedgerAccountStateRequest {
+            account_id: account.into(),
+            state: state.into(),
+            state_revision,
+        };
+        rpc.set_ledger_account_state(as_caller("svc-accounts", request))
+    };
+    let limits = |account: &str, floor, ceiling, state_revision| {
+        let request = pb::SetLedgerAccountLimitsRequest {
+            account_id: account.into(),
+            min_available_minor_units: floor,
+            max_balance_minor_units: ceiling,
+            state_revision,
+        };
+        rpc.set_ledger_account_limits(as_caller("svc-accounts", request))
+    };
+    use pb::LedgerAccountState::{Closed, DebitFrozen, Open};
+    let failed = |reason| expected(Code::FailedPrecondition, reason);
+
+    let frozen = state(&carl, DebitFrozen, 2).await.unwrap().into_inner();
+    assert_eq!((frozen.state(), frozen.version, frozen.state_revision), (DebitFrozen, 2, 2));
+    assert_eq!(state(&carl, DebitFrozen, 2).await.unwrap().into_inner(), frozen);
+    assert_eq!(refusal(state(&carl, Open, 2).await), expected(Code::AlreadyExists, "ACCOUNT_EXISTS"));
+    assert_eq!(refusal(state(&carl, Open, 1).await), failed("STALE_REVISION"));
+    let pay = |key: &str, amount| create(&rpc, "carl", transfer(key, &carl, &dora, amount, false));
+    assert_eq!(refusal(pay("a", 1).await), failed("ACCOUNT_NOT_OPEN"));
+    state(&carl, Open, 3).await.unwrap();
+    limits(&dora, 0, Some(50), 2).await.unwrap();
+    assert_eq!(refusal(pay("b", 51).await), failed("CEILING_EXCEEDED"));
+    let most = pb::CreateTransferRequest {
+        amount_mode: pb::AmountMode::AtMost.into(),
+        ..transfer("c", &carl, &dora, 90, false)
+    };
+    assert_eq!(figures(&made(create(&rpc, "carl", most).await)).1, 50);
+    assert_eq!(refusal(limits(&carl, 0, None, 4).await), failed("LIMIT_BREACHED"));
+    assert_eq!(refusal(state(&carl, Closed, 4).await), failed("ACCOUNT_NOT_EMPTY"));
+    made(create(&rpc, "dora", transfer("d", &dora, &carl, 50, false)).await);
+    state(&carl, Closed, 4).await.unwrap();
+    assert_eq!(refusal(state(&carl, Open, 5).await), failed("ACCOUNT_CLOSED"));
+    check_invariants(&bank, &mut server.superuser("ledger").await).await;
     bank.stop().await;
 }

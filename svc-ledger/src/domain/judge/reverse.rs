@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::super::account::Amount;
 use super::super::command::{AmountMode, Command, Reverse};
-use super::super::journal::Kind;
+use super::super::journal::{HIDDEN, Kind};
 use super::super::period::day_of;
 use super::super::verdict::{self, Refusal, TransferState};
 use super::super::view::{Direct, Hold};
@@ -27,10 +27,13 @@ impl Judge {
             return Err(Refusal::FourEyes);
         }
         let (floor, ceiling, currency) = (from.floor, to.ceiling, from.currency);
+        // A customer who gives money back was not told from which account it had come, and is not told by this either.
+        let hidden = !command.actor.staff && !to.purpose.is_house();
         let mut row = self.pair(command, Kind::Reverse, amount, (debit, from_after), (credit, to_after));
         row.floor = floor;
         row.ceiling = ceiling;
         row.reference = Some(reverse.transfer);
+        row.flags = if hidden { HIDDEN } else { 0 };
         row.detail_hash = reverse.detail.as_ref().map(|detail| detail.hash);
         let value_date = day_of(self.view.head.now);
         row.value_date = Some(value_date);
@@ -41,7 +44,7 @@ impl Judge {
         let booked = verdict::Transfer {
             id: row.id,
             debit: Some(self.party(debit)),
-            credit: Some(self.party(credit)),
+            credit: Some(self.party(credit)).filter(|_| !hidden),
             amount: amount.minor_units(),
             posted: amount.minor_units(),
             held: 0,

@@ -163,7 +163,8 @@ impl Store {
     }
 }
 
-/// A transfer as the viewer may know it. Who is paid learns from the text who has paid, and not from which account.
+/// A transfer as the viewer may know it. Who is paid learns from the text who has paid, and not from which account; who gives it back
+/// learns it no more.
 fn shown(row: &PgRow, viewer: &Viewer) -> Result<Transfer, sqlx::Error> {
     let transfer = transfer(row)?;
     let (payer, payee): (bool, bool) = (row.try_get("payer")?, row.try_get("payee")?);
