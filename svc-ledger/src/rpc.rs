@@ -22,7 +22,6 @@ use proto::ledger::v1::ledger_service_server::LedgerService;
 use tonic::{Request, Response, Status};
 
 use crate::config;
-use crate::domain::account::house_id;
 use crate::domain::command::{Action, Actor, Command, Seed};
 use crate::domain::currency::Currency;
 use crate::domain::request::Scope;

@@ -174,7 +174,7 @@ impl Replay {
         only("ceiling", row.ceiling.is_some(), &[Open, Limits, Transfer, Hold, Increment, Reverse]);
         only("link", row.link.is_some(), &money);
         only("ref", row.reference.is_some(), &[Open, Increment, Post, Void, Expire, Reverse]);
-        only("flags", row.flags != 0, &[Open, State, Grant, Hold]);
+        only("flags", row.flags != 0, &[Open, State, Grant, Transfer, Hold, Reverse]);
         only("gl_code", row.gl_code.is_some(), &[Open]);
         only("revision", row.revision.is_some(), &[Open, State, Limits, Grant]);
         only("party", row.party.is_some(), &[Party, Grant]);

@@ -67,7 +67,7 @@ fn words(results: &[Became]) -> Vec<&str> {
 async fn rows(root: &mut PgConnection) -> Vec<i64> {
     sqlx::query_scalar(
         "SELECT count(*) FROM ledger.journal UNION ALL SELECT count(*) FROM ledger.outcome UNION ALL \
-         SELECT count(*) FROM ledger.audit_outbox UNION ALL SELECT count(*) FROM ledger.transfer_detail UNION ALL \
+         SELECT coalesce(sum(n), 0)::bigint FROM ledger.audit_outbox UNION ALL SELECT count(*) FROM ledger.transfer_detail UNION ALL \
          SELECT sum(version)::bigint FROM ledger.account UNION ALL SELECT count(*) FROM ledger.batch",
     )
     .fetch_all(root)

@@ -75,7 +75,7 @@ fn reverse(id: &str, key: &str, amount: Option<i64>) -> pb::ReverseTransferReque
 async fn rows(root: &mut PgConnection) -> (i64, i64, i64, i64, i64) {
     sqlx::query_as(
         "SELECT (SELECT count(*) FROM ledger.journal), (SELECT count(*) FROM ledger.outcome), \
-         (SELECT count(*) FROM ledger.hold), (SELECT count(*) FROM ledger.audit_outbox), \
+         (SELECT count(*) FROM ledger.hold), (SELECT coalesce(sum(n), 0)::bigint FROM ledger.audit_outbox), \
          (SELECT count(*) FROM ledger.transfer_detail)",
     )
     .fetch_one(root)

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::super::account::{Account, Amount};
 use super::super::command::AmountMode;
 use super::super::grant::Scope;
-use super::super::journal::{EXTERNAL, Kind, Row, Taken};
+use super::super::journal::{EXTERNAL, HIDDEN, Kind, Row, Taken};
 use super::super::judge::rules::{self, Movement};
 use super::super::period::day_of;
 use super::super::verdict::TransferState;
@@ -70,6 +70,10 @@ impl Replay {
         hold: Option<&Hold>,
     ) -> Option<(Movement, Option<(Uuid, Hold)>)> {
         let units = amount.minor_units();
+        let flags = if row.kind == Kind::Hold { EXTERNAL | HIDDEN } else { HIDDEN };
+        if row.flags & !flags != 0 {
+            self.find(row.seq, "flags", format!("of {flags}"), row.flags);
+        }
         let changed = |hold: Hold| row.reference.map(|id| (id, Hold { resolved_by: Some(row.id), ..hold }));
         match (row.kind, hold) {
             (Kind::Transfer, _) => Some((Movement::Transfer(amount), None)),
@@ -77,12 +81,7 @@ impl Replay {
                 self.reversal(row);
                 Some((Movement::Transfer(amount), None))
             }
-            (Kind::Hold, _) => {
-                if row.flags & !EXTERNAL != 0 {
-                    self.find(row.seq, "flags", EXTERNAL, row.flags);
-                }
-                Some((Movement::Hold(amount), Some((row.id, made(row, units)))))
-            }
+            (Kind::Hold, _) => Some((Movement::Hold(amount), Some((row.id, made(row, units))))),
             (Kind::Increment, Some(hold)) => {
                 self.same(row.seq, "captured of an increased hold", &0, &hold.captured);
                 let after = Hold { amount: hold.amount + units, remaining: hold.remaining + units, ..*hold };

@@ -136,10 +136,13 @@ fn external(
     if name.is_empty() || name.chars().count() > NAME_CHARACTERS_MAX || !is_plain(name) {
         violations.add("external_payee.name", "must be 1 to 140 characters, without control characters");
     }
-    let Ok(iban) = payee.iban.parse::<Iban>() else {
-        violations.add("external_payee.iban", "must be an IBAN with valid check digits");
-        return None;
-    };
+    // The parser lets spaces pass, as IBANs are printed; the same body shall have one form.
+    let parsed = payee.iban.parse::<Iban>().ok().filter(|iban| iban.electronic_str() == payee.iban);
+    let iban = violations.need(
+        "external_payee.iban",
+        "must be an IBAN with valid check digits, without spaces",
+        parsed,
+    )?;
     let iban = iban.electronic_str();
     let bank = |own: &String| {
         let (country, bank) = own.split_at(2);
