@@ -102,7 +102,7 @@ fn changes(id: &Ids) -> Vec<(String, &'static str)> {
     changes.extend(
         [
             (journal("remaining = remaining + 1", &held), "remaining"),
-            (journal("flags = 2", &held), "flags"),
+            (journal("flags = 4", &held), "flags"),
             (journal("expires_at = booked_at", &held), "expires_at"),
             (journal("remaining = remaining + 1", "kind = 8"), "remaining"),
             (journal("ref = id", "kind = 9"), "ref"),
