@@ -177,13 +177,14 @@ impl Error {
             | Self::AccountClosed
             | Self::AccountNotEmpty
             | Self::LimitBreached { .. }
-            | Self::Refused { .. } => Some("refused"),
+            | Self::Refused { .. }
+            // Not judged, and yet it will never be done as it stands.
+            | Self::Invalid(_)
+            | Self::NotPermitted
+            | Self::NotFound { .. } => Some("refused"),
             Self::QueueFull | Self::NotDone | Self::NotAttempted => Some("not_done"),
             Self::OutcomeUnknown => Some("unknown"),
-            Self::Invalid(_)
-            | Self::NotPermitted
-            | Self::NotFound { .. }
-            | Self::Unreadable(_)
+            Self::Unreadable(_)
             | Self::NotReached { .. }
             | Self::HeadNotSigned
             | Self::VerificationRunning
