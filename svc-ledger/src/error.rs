@@ -114,6 +114,15 @@ pub enum Error {
     /// One verification at a time: it reads the whole journal.
     #[error("the journal is being verified already")]
     VerificationRunning,
+    /// Too many streams at once.
+    #[error("too many streams at once")]
+    TooManyWatchers,
+    /// The stream ends because the process does.
+    #[error("the stream ends; go on from the last sequence number received")]
+    WatchEnded,
+    /// The account has not come to the version asked for.
+    #[error("the account has not come to this version")]
+    NoVersion,
     /// The store answered what it never should.
     #[error("internal error")]
     Store(#[source] sqlx::Error),
@@ -188,6 +197,9 @@ impl Error {
             | Self::NotReached { .. }
             | Self::HeadNotSigned
             | Self::VerificationRunning
+            | Self::TooManyWatchers
+            | Self::WatchEnded
+            | Self::NoVersion
             | Self::Store(_)
             | Self::Corrupt(_) => None,
         }
@@ -292,12 +304,15 @@ impl Failure for Error {
             | Self::AccountNotEmpty
             | Self::LimitBreached { .. }
             | Self::NotAttempted
-            | Self::HeadNotSigned => Kind::Precondition,
+            | Self::HeadNotSigned
+            | Self::NoVersion => Kind::Precondition,
             Self::Refused { refusal, .. } => refusal_reason(*refusal).0,
-            Self::QueueFull | Self::VerificationRunning => Kind::Exhausted,
-            Self::NotDone | Self::OutcomeUnknown | Self::Unreadable(_) | Self::NotReached { .. } => {
-                Kind::Unavailable
-            }
+            Self::QueueFull | Self::VerificationRunning | Self::TooManyWatchers => Kind::Exhausted,
+            Self::NotDone
+            | Self::OutcomeUnknown
+            | Self::Unreadable(_)
+            | Self::NotReached { .. }
+            | Self::WatchEnded => Kind::Unavailable,
             Self::Store(_) | Self::Corrupt(_) => Kind::Internal,
         }
     }
@@ -324,6 +339,9 @@ impl Failure for Error {
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
             Self::Unreadable(_) => "STORE_UNAVAILABLE",
             Self::NotReached { .. } => "MIN_SEQ_NOT_REACHED",
+            Self::TooManyWatchers => "TOO_MANY_WATCHERS",
+            Self::WatchEnded => "WATCH_ENDED",
+            Self::NoVersion => "VERSION_NOT_REACHED",
             Self::HeadNotSigned => "HEAD_NOT_SIGNED",
             Self::VerificationRunning => "VERIFICATION_RUNNING",
             Self::Store(_) | Self::Corrupt(_) => "INTERNAL",
@@ -361,6 +379,9 @@ impl Failure for Error {
             | Self::Unreadable(_)
             | Self::HeadNotSigned
             | Self::VerificationRunning
+            | Self::TooManyWatchers
+            | Self::WatchEnded
+            | Self::NoVersion
             | Self::Store(_)
             | Self::Corrupt(_) => {}
         }
@@ -382,7 +403,10 @@ impl Failure for Error {
             Self::QueueFull => vec![Violation::new("writes waiting", self.to_string())],
             Self::HeadNotSigned => vec![Violation::new("transfer_id", self.to_string())],
             Self::VerificationRunning => vec![Violation::new("verifications", self.to_string())],
+            Self::TooManyWatchers => vec![Violation::new("streams", self.to_string())],
+            Self::NoVersion => vec![Violation::new("version", self.to_string())],
             Self::Refused { .. }
+            | Self::WatchEnded
             | Self::NotPermitted
             | Self::NotFound { .. }
             | Self::BodyChanged { .. }
@@ -425,6 +449,9 @@ impl Failure for Error {
             | Self::NotReached { .. }
             | Self::HeadNotSigned
             | Self::VerificationRunning
+            | Self::TooManyWatchers
+            | Self::WatchEnded
+            | Self::NoVersion
             | Self::Store(_)
             | Self::Corrupt(_) => None,
         }

@@ -10,6 +10,7 @@ mod journal;
 pub mod payee;
 mod proof;
 mod several;
+mod watch;
 mod writes;
 
 use std::sync::Arc;
@@ -29,6 +30,9 @@ use crate::domain::verdict::{self, Refusal, Verdict};
 use crate::error::{Error, Resource};
 use crate::store::Store;
 use crate::store::read::{Named, Viewer};
+
+/// Streams at once in a process, until the configuration says otherwise: each reads a page of its own twice a second at most.
+const WATCHERS_MAX: usize = 500;
 
 /// Who may open accounts.
 const ACCOUNTS: &str = "svc-accounts";
@@ -50,6 +54,7 @@ pub struct Rpc {
     payees: Option<Seal>,
     bank: Arc<config::Ledger>,
     verification: proof::Verification,
+    watchers: watch::Watchers,
 }
 
 impl Rpc {
@@ -57,7 +62,14 @@ impl Rpc {
     #[must_use]
     pub fn new(store: Store, offered: Vec<Currency>) -> Self {
         let verification = proof::Verification::new(store.source());
-        Self { store, offered: offered.into(), payees: None, bank: Arc::default(), verification }
+        Self {
+            store,
+            offered: offered.into(),
+            payees: None,
+            bank: Arc::default(),
+            verification,
+            watchers: watch::Watchers::new(WATCHERS_MAX),
+        }
     }
 
     /// The same, with the bank's own IBANs and its rail partners. Without them there are none.
@@ -334,9 +346,10 @@ impl LedgerService for Rpc {
 
     async fn watch_entries(
         &self,
-        _request: Request<pb::WatchEntriesRequest>,
+        request: Request<pb::WatchEntriesRequest>,
     ) -> Result<Response<Self::WatchEntriesStream>, Status> {
-        Err(Error::NotDone.into())
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.watched_entries(&call, request.get_ref()).await?))
     }
 
     async fn get_transfer(
@@ -377,14 +390,16 @@ impl LedgerService for Rpc {
     ) -> Result<Response<pb::Balance>, Status> {
         let call = Call::of(&request)?;
         let (account, as_of): (Named, Option<i64>) = convert::get_balance(request.get_ref())?;
+        let version = request.get_ref().version;
         let viewer = self.viewer(&call);
         let read = async || match as_of {
             Some(as_of) => self.store.balance_as_of(&viewer, &account, as_of).await,
+            None if version > 0 => self.store.balance_at_version(&viewer, &account, version).await,
             None => self.store.balance(&viewer, &account).await,
         };
         // Read before any wait: who may not see the account is told so, and cannot keep the store busy until a deadline.
         let mut balance = read().await?;
-        if balance.seq < request.get_ref().min_seq {
+        if version == 0 && balance.seq < request.get_ref().min_seq {
             self.reach(&call, request.get_ref().min_seq).await?;
             balance = read().await?;
         }
@@ -397,8 +412,15 @@ impl LedgerService for Rpc {
     ) -> Result<Response<pb::ListEntriesResponse>, Status> {
         let call = Call::of(&request)?;
         let list = convert::list_entries(request.get_ref())?;
-        let (heading, mut entries) =
-            self.store.entries(&self.viewer(&call), &list.account, list.window()).await?;
+        let min_seq = request.get_ref().min_seq;
+        let viewer = self.viewer(&call);
+        let read = async || self.store.entries(&viewer, &list.account, list.window()).await;
+        // As of a balance: the right to read comes before any wait.
+        let (mut heading, mut entries) = read().await?;
+        if min_seq > 0 && self.store.last_seq().await? < min_seq {
+            self.reach(&call, min_seq).await?;
+            (heading, entries) = read().await?;
+        }
         let next_page_token = list.page.cut(&mut entries, |entry| entry.row);
         let entries = entries.iter().map(|entry| convert::entry(list.account.id, heading, entry)).collect();
         Ok(Response::new(pb::ListEntriesResponse { entries, next_page_token }))

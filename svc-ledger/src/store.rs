@@ -15,6 +15,7 @@ pub mod outbox;
 pub mod read;
 mod rows;
 mod schema;
+mod tail;
 pub mod verify;
 mod writer;
 
@@ -26,6 +27,7 @@ use chassis::health::Health;
 use chassis::metrics::Metrics;
 use chassis::outbox::Bell;
 use sqlx::postgres::{PgConnectOptions, PgPool};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use self::writer::{Judging, Room, Series};
@@ -39,6 +41,7 @@ use crate::error::Error;
 pub struct Store {
     pool: PgPool,
     writer: Arc<writer::Writer>,
+    end: Arc<watch::Receiver<i64>>,
 }
 
 impl Store {
@@ -59,9 +62,16 @@ impl Store {
         let pool = connect::readers(config, drain).await.context("cannot connect to the store")?;
         schema::check(&pool).await?;
         schema::keep_partitions(config, drain).await?;
-        let store = Self { writer: Arc::new(writer::Writer::start(config, drain, health, metrics)?), pool };
+        let writer = Arc::new(writer::Writer::start(config, drain, health, metrics)?);
+        let store = Self { writer, end: Arc::new(tail::start(pool.clone(), drain)), pool };
         store.verify_chain(None).await.context("the hash chain does not end where the head says")?;
         Ok(store)
+    }
+
+    /// Where the journal ends, as it moves. It is looked at only while somebody holds one of these.
+    #[must_use]
+    pub fn end(&self) -> watch::Receiver<i64> {
+        (*self.end).clone()
     }
 
     /// Where the ledger is read, for whoever reads all of it.

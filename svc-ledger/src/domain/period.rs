@@ -65,6 +65,16 @@ impl TrialBalance {
         })
     }
 
+    /// A currency whose debits are not its credits; there is none unless the books are broken.
+    #[must_use]
+    pub fn unbalanced(&self) -> Option<&'static str> {
+        let mut sums: BTreeMap<&'static str, i128> = BTreeMap::new();
+        for ((currency, ..), line) in &self.0 {
+            *sums.entry(currency).or_default() += line.credits - line.debits;
+        }
+        sums.into_iter().find(|(_, sum)| *sum != 0).map(|(currency, _)| currency)
+    }
+
     /// SHA-256 over the lines in their order: currency, code, type, accounts, debits, credits, integers big endian.
     #[must_use]
     pub fn hash(&self) -> Hash {

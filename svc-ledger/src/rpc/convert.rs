@@ -3,6 +3,7 @@
 
 pub(super) mod account;
 pub(super) mod audit;
+pub(super) mod journal;
 pub(super) mod proof;
 pub(super) mod result;
 pub(super) mod transfer;
@@ -269,8 +270,34 @@ pub(super) fn get_balance(request: &pb::GetBalanceRequest) -> Result<(Named, Opt
     if request.min_seq < 0 {
         violations.add("min_seq", "must not be negative");
     }
+    if request.version < 0 || (request.version > 0 && request.as_of.is_some()) {
+        violations.add("version", "must not be negative, nor come with as_of");
+    }
     let Some(account) = account else { return Err(violations.error()) };
     violations.none().map(|()| (account, as_of))
+}
+
+/// The booking time of a trial balance.
+pub(super) fn as_of(time: Option<&Timestamp>) -> Result<Option<i64>, Error> {
+    let mut violations = Violations::default();
+    let as_of = at_or_before(&mut violations, "as_of", time);
+    violations.none().map(|()| as_of)
+}
+
+/// The account that is watched.
+pub(super) fn watched_account(text: &str) -> Result<Named, Error> {
+    let mut violations = Violations::default();
+    named(&mut violations, text).ok_or_else(|| violations.error())
+}
+
+/// The error of a number that is less than none.
+pub(super) fn negative(field: &'static str) -> Error {
+    Error::Invalid(vec![Violation::new(field, "must not be negative")])
+}
+
+/// The error of a place where the journal has not come to.
+pub(super) fn beyond_the_journal(field: &'static str) -> Error {
+    Error::Invalid(vec![Violation::new(field, "must be a sequence number that the journal has reached")])
 }
 
 /// What ListEntries asks for.

@@ -7,6 +7,7 @@ use proto::ledger::v1 as pb;
 use proto::ledger::v1::journal_service_server::JournalService;
 use tonic::{Request, Response, Status};
 
+use super::proof::is_auditor;
 use super::{Rpc, convert};
 use crate::error::Error;
 
@@ -17,9 +18,14 @@ pub(super) type Stream<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, St
 impl JournalService for Rpc {
     async fn get_trial_balance(
         &self,
-        _request: Request<pb::GetTrialBalanceRequest>,
+        request: Request<pb::GetTrialBalanceRequest>,
     ) -> Result<Response<pb::TrialBalance>, Status> {
-        Err(Error::NotDone.into())
+        let call = Call::of(&request)?;
+        let as_of = convert::as_of(request.get_ref().as_of.as_ref())?;
+        if !is_auditor(&call) {
+            return Err(Error::NotPermitted.into());
+        }
+        Ok(Response::new(convert::journal::totals(&self.store.totals(as_of).await?)))
     }
 
     async fn close_period(
@@ -64,8 +70,9 @@ impl JournalService for Rpc {
 
     async fn watch_journal(
         &self,
-        _request: Request<pb::WatchJournalRequest>,
+        request: Request<pb::WatchJournalRequest>,
     ) -> Result<Response<Self::WatchJournalStream>, Status> {
-        Err(Error::NotDone.into())
+        let call = Call::of(&request)?;
+        Ok(Response::new(self.watched_rows(&call, request.get_ref()).await?))
     }
 }

@@ -31,12 +31,15 @@ impl Verification {
     }
 }
 
+/// Whether the caller's token is an auditor's.
+pub(super) fn is_auditor(call: &Call) -> bool {
+    matches!(&call.caller.principal, Principal::Subject(subject) if subject.scopes.contains(AUDITOR))
+}
+
 impl Rpc {
     /// Verifies the journal while the caller listens.
     pub(super) fn verify(&self, call: &Call) -> Result<Stream<pb::VerifyJournalResponse>, Error> {
-        let auditor =
-            matches!(&call.caller.principal, Principal::Subject(subject) if subject.scopes.contains(AUDITOR));
-        if !auditor {
+        if !is_auditor(call) {
             return Err(Error::NotPermitted);
         }
         let Verification { journal, one } = self.verification.clone();

@@ -26,12 +26,14 @@ macro_rules! admits {
 
 mod balance;
 mod entries;
+mod journal;
 mod periods;
 mod proof;
 mod transfers;
 
 pub use balance::Balance;
 pub use entries::{Entry, Heading, Window};
+pub use journal::{Totals, Watched};
 
 use std::time::Duration;
 
@@ -43,6 +45,7 @@ use super::rows::{currency, purpose};
 use crate::domain::account::Purpose;
 use crate::domain::currency::Currency;
 use crate::domain::grant::Scope;
+use crate::domain::verdict::Party;
 use crate::error::{Error, Resource};
 
 /// How often a reader of the past asks whether the batches in flight have ended. One takes a few milliseconds.

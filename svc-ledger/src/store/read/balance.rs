@@ -114,6 +114,53 @@ impl Store {
         }
     }
 
+    /// What the account held at one of its versions.
+    ///
+    /// # Errors
+    /// When the viewer may not see it, it does not exist, or has not come to the version.
+    pub async fn balance_at_version(
+        &self,
+        viewer: &Viewer,
+        account: &Named,
+        version: i64,
+    ) -> Result<Balance, Error> {
+        let found = self.find(viewer, account, Scope::ReadBalance).await?;
+        // Rows about an account are in the order of its versions, but no index says so: what is looked through is the account's
+        // own rows, and the store's timeout bounds it.
+        let row = sqlx::query(concat!(
+            "SELECT * FROM ( \
+             (SELECT id, seq, dr_version AS version, dr_posted AS posted, dr_held AS held, dr_expected AS expected, \
+              (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
+              FROM ledger.journal WHERE dr = $1 AND dr_version = $2 LIMIT 1) \
+             UNION ALL \
+             (SELECT id, seq, cr_version, cr_posted, cr_held, cr_expected, \
+              (extract(epoch FROM booked_at) * 1000)::bigint \
+              FROM ledger.journal WHERE cr = $1 AND cr_version = $2 ORDER BY id LIMIT 1)) side \
+             WHERE $3::text IS NULL OR ",
+            admits!("$1", "$4", "$3", "$5"),
+            " ORDER BY id LIMIT 1"
+        ))
+        .bind(found.no)
+        .bind(version)
+        .bind(viewer.partner())
+        .bind(viewer.customer())
+        .bind(Scope::ReadBalance as i16)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(Error::reading)?;
+        let blank = Balance {
+            purpose: found.purpose,
+            currency: found.currency,
+            posted: 0,
+            pending: 0,
+            available: 0,
+            version: 0,
+            seq: 0,
+            booked_at: None,
+        };
+        past(&row.ok_or(Error::NoVersion)?, blank).map_err(Error::reading)
+    }
+
     /// Where the journal ends.
     ///
     /// # Errors

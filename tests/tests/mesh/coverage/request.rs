@@ -3,14 +3,19 @@
 
 use std::time::{Duration, SystemTime};
 
+use chrono::Datelike as _;
 use e2e::world::unique;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
 use super::victim::{ANOTHER_PARTNER, Victim};
 
 /// Fields that a plausible request leaves alone.
-const LEFT_OUT: [&str; 14] = [
+const LEFT_OUT: [&str; 21] = [
+    "after_seq",
     "as_of",
+    "credit_condition",
+    "debit_condition",
+    "keep_rest",
     "exchange",
     "extensions",
     "external_payee",
@@ -24,6 +29,9 @@ const LEFT_OUT: [&str; 14] = [
     "payee_token",
     "pending",
     "validate_only",
+    "value_date",
+    "version",
+    "whole_chain",
 ];
 
 /// A request that would do what it says if the right one sent it.
@@ -72,6 +80,8 @@ fn value(field: &FieldDescriptor, victim: &Victim) -> Value {
                 message.set_field_by_name("seconds", Value::I64(1));
                 Value::Message(message)
             }
+            // Three weeks ago: long over, and not too long.
+            "google.type.Date" => Value::Message(date(descriptor)),
             _ => Value::Message(plausible(&descriptor, victim)),
         },
         (_, Kind::String) => text("coverage"),
@@ -91,5 +101,16 @@ fn time(field: &FieldDescriptor, time: SystemTime) -> DynamicMessage {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let mut message = DynamicMessage::new(descriptor);
     message.set_field_by_name("seconds", Value::I64(i64::try_from(since.as_secs()).unwrap()));
+    message
+}
+
+fn date(descriptor: MessageDescriptor) -> DynamicMessage {
+    let day = chrono::Utc::now().date_naive() - chrono::Days::new(21);
+    let mut message = DynamicMessage::new(descriptor);
+    for (name, part) in
+        [("year", day.year()), ("month", day.month().cast_signed()), ("day", day.day().cast_signed())]
+    {
+        message.set_field_by_name(name, Value::I32(part));
+    }
     message
 }
