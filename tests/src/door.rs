@@ -1,6 +1,8 @@
 //! Calls any RPC of the contract with nothing but its descriptor, by gRPC and by REST, through one listener and with one set of
 //! credentials. Both go over the same HTTP/2 connection, so a listener that wants a certificate sees it either way.
 
+use std::time::Duration;
+
 use bytes::{Buf as _, Bytes};
 use futures::StreamExt as _;
 use http::header::{CONTENT_TYPE, HeaderName};
@@ -18,6 +20,9 @@ use tonic::transport::Channel;
 
 use crate::contract::{Rpc, Rule};
 use crate::rest::Answer;
+
+/// A stream that has said something and then nothing for so long has no end of its own.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// A listener and who comes in by it.
 #[derive(Clone)]
@@ -59,11 +64,17 @@ impl Door {
         *request.metadata_mut() = MetadataMap::from_headers(self.credentials.clone());
         let mut answers = client.streaming(request, path, Raw).await?.into_inner();
         let mut messages = 0;
-        while let Some(answer) = answers.next().await {
-            answer?;
-            messages += 1;
+        loop {
+            match tokio::time::timeout(QUIET, answers.next()).await {
+                Ok(Some(answer)) => {
+                    answer?;
+                    messages += 1;
+                }
+                Ok(None) => return Ok(messages),
+                Err(_) if messages > 0 => return Ok(messages),
+                Err(_) => {}
+            }
         }
-        Ok(messages)
     }
 
     /// Calls by one of its HTTP rules: path, query, key and body are made from the message.
@@ -86,9 +97,12 @@ impl Door {
 
         let mut channel = self.channel.clone();
         futures::future::poll_fn(|context| channel.poll_ready(context)).await.unwrap();
-        let (head, body) = channel.call(request).await.unwrap().into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        Answer { status: head.status, headers: head.headers, body }
+        let (head, mut frames) = channel.call(request).await.unwrap().into_parts();
+        let mut body = Vec::new();
+        while let Ok(Some(frame)) = tokio::time::timeout(QUIET, frames.frame()).await {
+            body.extend_from_slice(frame.unwrap().data_ref().unwrap_or(&Bytes::new()));
+        }
+        Answer { status: head.status, headers: head.headers, body: body.into() }
     }
 }
 

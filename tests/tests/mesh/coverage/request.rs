@@ -10,7 +10,7 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Va
 use super::victim::{ANOTHER_PARTNER, Victim};
 
 /// Fields that a plausible request leaves alone.
-const LEFT_OUT: [&str; 21] = [
+const LEFT_OUT: [&str; 20] = [
     "after_seq",
     "as_of",
     "credit_condition",
@@ -27,7 +27,6 @@ const LEFT_OUT: [&str; 21] = [
     "page_size",
     "page_token",
     "payee_token",
-    "pending",
     "validate_only",
     "value_date",
     "version",
@@ -57,6 +56,7 @@ fn value(field: &FieldDescriptor, victim: &Victim) -> Value {
         ("consent_id", _) => text(&victim.consent),
         ("partner_id", _) => text(ANOTHER_PARTNER),
         ("expire_time", _) => Value::Message(time(field, SystemTime::now() + Duration::from_secs(3600))),
+        ("pending", _) => Value::Bool(true),
         ("request_id", _) => Value::String(unique("coverage")),
         ("iban", _) => text("GB29NWBK60161331926819"),
         ("email", _) => Value::String(format!("{}@example.com", unique("coverage"))),
