@@ -24,9 +24,15 @@ reset: ## Wipe the data, keys and logs of `make run`
 test: bootstrap ## Run every test, end to end included
 	@cargo build --locked --workspace --bins --tests
 	@if cargo nextest --version >/dev/null 2>&1; \
-	then cargo nextest run --locked --workspace --no-fail-fast -E 'not (package(e2e) and binary(mesh))'; \
-	     cargo test --locked --workspace --test mesh; \
+	then cargo nextest run --locked --workspace --no-fail-fast -E 'not (package(e2e) and (binary(mesh) or binary(chaos)))'; \
+	     cargo test --locked --workspace --test mesh --test chaos; \
 	else cargo test --locked --workspace --no-fail-fast; fi
+
+# Minutes; `make test` has the short form. The disk that is full needs root, to mount a small file system.
+.PHONY: chaos
+chaos: bootstrap ## Kill, stop, cut and fill everything under load, and check every promise of the ledger after each
+	@cargo build --locked --workspace --bins
+	@cargo test --locked --workspace --test chaos -- --include-ignored
 
 .PHONY: golden
 golden: bootstrap ## Renew tests/golden after a change that means to change it

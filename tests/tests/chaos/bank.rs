@@ -122,7 +122,7 @@ impl Bank {
             };
             let pending = matches!(wish, Wish::Transfer { pending: true, .. });
             // Half of them speak gRPC, half REST.
-            if let Fate::Done { transfer, .. } = self.ask(world, wish, number % 2 == 0).await
+            if let Fate::Done { transfer, .. } = self.ask(world, wish, number.is_multiple_of(2)).await
                 && pending
             {
                 holds.push(transfer);

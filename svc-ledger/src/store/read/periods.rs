@@ -25,11 +25,11 @@ impl Store {
     /// # Errors
     /// When there is no such row; [`Error::OutcomeUnknown`] when it cannot be read, for the command is done already.
     pub async fn period_of_row(&self, row: Uuid) -> Result<Period, Error> {
-        let row = sqlx::query(concat!(
+        let row = sqlx::query(
             "SELECT j.id, j.value_date, j.seq, j.detail_hash, \
              (extract(epoch FROM j.booked_at) * 1000)::bigint AS booked_ms \
-             FROM ledger.journal j WHERE j.id = $1 AND j.kind = $2"
-        ))
+             FROM ledger.journal j WHERE j.id = $1 AND j.kind = $2",
+        )
         .bind(row)
         .bind(Kind::ClosePeriod as i16)
         .fetch_optional(&self.pool)
