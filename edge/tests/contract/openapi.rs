@@ -74,7 +74,7 @@ fn an_operation_says_what_the_contract_says() {
     let refused = create["responses"]["400"]["description"].as_str().unwrap();
     assert!(refused.contains("INSUFFICIENT_FUNDS"), "{refused}");
     let example = &create["responses"]["400"]["content"]["application/json"]["example"]["error"];
-    assert_eq!((&example["code"], &example["status"]), (&400.into(), &"FAILED_PRECONDITION".into()));
+    assert_eq!((&example["code"], &example["status"]), (&400.into(), &"INVALID_ARGUMENT".into()));
     let problem = &create["responses"]["400"]["content"]["application/problem+json"]["schema"]["$ref"];
     assert_eq!(problem, "#/components/schemas/edge.v1.Problem");
     assert!(create["responses"]["409"]["description"].as_str().unwrap().contains("request_id"));
