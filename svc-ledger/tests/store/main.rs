@@ -24,5 +24,6 @@ mod plans;
 mod postgres;
 mod promises;
 mod proof;
+mod reads;
 mod tampering;
 mod units;
