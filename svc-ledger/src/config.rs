@@ -78,7 +78,7 @@ pub struct Store {
 }
 
 /// `[ledger]`: what the ledger offers.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ledger {
     /// ISO 4217 codes: the bank has its own accounts in each, and customers' accounts may be opened in them.
@@ -90,6 +90,16 @@ pub struct Ledger {
     /// The partners that carry out payments to other banks, as the edge maps their certificates.
     #[serde(default)]
     pub rail_partners: Vec<String>,
+    /// Streams of entries and of the journal at once. Each keeps a page in memory and asks the store twice a second at most.
+    #[serde(default = "defaults::watchers_max")]
+    pub watchers_max: usize,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        let (currencies, own_ibans, rail_partners) = (Vec::new(), Vec::new(), Vec::new());
+        Self { currencies, own_ibans, rail_partners, watchers_max: defaults::watchers_max() }
+    }
 }
 
 /// `[proof]`: how the ledger vouches for its journal.
@@ -119,6 +129,9 @@ impl Proof {
 }
 
 mod defaults {
+    pub const fn watchers_max() -> usize {
+        500
+    }
     pub const fn sign_every_ms() -> u64 {
         10_000
     }
@@ -268,12 +281,8 @@ mod tests {
     #[test]
     fn currencies_are_checked_and_sorted() {
         let offered = |codes: &[&str]| {
-            Ledger {
-                currencies: codes.iter().map(|code| (*code).to_owned()).collect(),
-                own_ibans: Vec::new(),
-                rail_partners: Vec::new(),
-            }
-            .offered()
+            Ledger { currencies: codes.iter().map(|code| (*code).to_owned()).collect(), ..Ledger::default() }
+                .offered()
         };
         let codes: Vec<_> =
             offered(&["USD", "EUR", "USD"]).unwrap().into_iter().map(Currency::code).collect();

@@ -31,9 +31,6 @@ use crate::error::{Error, Resource};
 use crate::store::Store;
 use crate::store::read::{Named, Viewer};
 
-/// Streams at once in a process, until the configuration says otherwise: each reads a page of its own twice a second at most.
-const WATCHERS_MAX: usize = 500;
-
 /// Who may open accounts.
 const ACCOUNTS: &str = "svc-accounts";
 /// Who may read any account for itself, to make statements.
@@ -68,14 +65,14 @@ impl Rpc {
             payees: None,
             bank: Arc::default(),
             verification,
-            watchers: watch::Watchers::new(WATCHERS_MAX),
+            watchers: watch::Watchers::new(config::Ledger::default().watchers_max),
         }
     }
 
     /// The same, with the bank's own IBANs and its rail partners. Without them there are none.
     #[must_use]
     pub fn of_bank(self, bank: config::Ledger) -> Self {
-        Self { bank: Arc::new(bank), ..self }
+        Self { watchers: watch::Watchers::new(bank.watchers_max), bank: Arc::new(bank), ..self }
     }
 
     /// The same, taking payee tokens that this seal opens. Without it there are none.
@@ -211,7 +208,8 @@ impl LedgerService for Rpc {
         let request = request.into_inner();
         let open = convert::open(&request, &self.offered)?;
         only_accounts(&call)?;
-        let command = command(&call, "CreateLedgerAccount", self.actor(&call), Action::Open(open));
+        let command =
+            command(&call, "LedgerService/CreateLedgerAccount", self.actor(&call), Action::Open(open));
         match self.submit(&call, command).await? {
             Verdict::Opened(account) => Ok(Response::new(convert::account(&account))),
             Verdict::AccountExists(fields) => {
@@ -241,7 +239,7 @@ impl LedgerService for Rpc {
         let wanted = request.into_inner().grant.unwrap_or_default();
         let grant = convert::set_grant(&wanted)?;
         only_accounts(&call)?;
-        let command = command(&call, "SetGrant", self.actor(&call), Action::Grant(grant));
+        let command = command(&call, "LedgerService/SetGrant", self.actor(&call), Action::Grant(grant));
         match self.submit(&call, command).await? {
             Verdict::Granted(grant) => Ok(Response::new(convert::grant(wanted.account_id, &grant))),
             Verdict::NoAccount => {
@@ -370,7 +368,7 @@ impl LedgerService for Rpc {
         let list = convert::list_transfers(request.get_ref())?;
         let viewer = self.viewer(&call);
         if list.account.is_none() && !matches!(viewer, Viewer::Customer(_) | Viewer::Partner { .. }) {
-            return Err(if viewer == Viewer::Staff {
+            return Err(if matches!(viewer, Viewer::Staff | Viewer::Rail) {
                 convert::account_required()
             } else {
                 Error::NotPermitted
@@ -413,6 +411,9 @@ impl LedgerService for Rpc {
         let call = Call::of(&request)?;
         let list = convert::list_entries(request.get_ref())?;
         let min_seq = request.get_ref().min_seq;
+        if min_seq < 0 {
+            return Err(convert::negative("min_seq").into());
+        }
         let viewer = self.viewer(&call);
         let read = async || self.store.entries(&viewer, &list.account, list.window()).await;
         // As of a balance: the right to read comes before any wait.

@@ -38,7 +38,7 @@ pub(super) fn ledger(site: &Site) -> Value {
             "ca": site.pki.server_authority.certificate,
             "connections": 8,
         },
-        "ledger": { "currencies": ["EUR", "USD", "GBP", "CHF", "JPY"] },
+        "ledger": { "currencies": ["EUR", "USD", "GBP", "CHF", "JPY"], "own_ibans": ["DE50010517"] },
         "payee": { "keys": site.secrets.payee_keys.path },
         // Soon enough for whoever tries a proof by hand.
         "proof": { "signing_key": site.pki.head_key, "sign_every_ms": 1_000 },

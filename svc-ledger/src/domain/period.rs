@@ -90,3 +90,24 @@ impl TrialBalance {
         hash.finalize().into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::account::Purpose;
+
+    #[test]
+    fn a_currency_whose_debits_are_not_its_credits_is_named() {
+        let (eur, usd) = (Currency::parse("EUR").unwrap(), Currency::parse("USD").unwrap());
+        let line = |debits, credits| Line { accounts: 1, debits, credits };
+        let mut balance = TrialBalance::default();
+        // Sums leave 64 bits, and one place's surplus is another's deficit.
+        for _ in 0..3 {
+            balance.add(eur, Purpose::Customer.chart(), line(0, i64::MAX.into()));
+            balance.add(eur, Purpose::Settlement.chart(), line(i64::MAX.into(), 0));
+        }
+        assert_eq!(balance.unbalanced(), None);
+        balance.add(usd, Purpose::Customer.chart(), line(1, 0));
+        assert_eq!(balance.unbalanced(), Some("USD"));
+    }
+}

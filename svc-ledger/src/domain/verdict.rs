@@ -91,6 +91,12 @@ impl Verdict {
         if let Self::Booked(transfer) = self { Some(transfer.id) } else { None }
     }
 
+    /// The row in which a transfer was made or changed, and from which it is to be read.
+    #[must_use]
+    pub fn recorded(&self) -> Option<Uuid> {
+        if let Self::Recorded(row) = self { Some(*row) } else { None }
+    }
+
     /// The verdict of a validation: what it says was made has not been made.
     #[must_use]
     pub fn unmade(self) -> Self {

@@ -19,7 +19,7 @@ impl Rpc {
         call: &Call,
         request: pb::BatchCreateTransfersRequest,
     ) -> Result<pb::BatchCreateTransfersResponse, Error> {
-        let (unit, named) = parse(&Sender::of(self, call, "BatchCreateTransfers"), request)?;
+        let (unit, named) = parse(&Sender::of(self, call, "LedgerService/BatchCreateTransfers"), request)?;
         let verdicts = self.store.submit_by(unit, call.deadline.instant()).await?;
         // A caller without any right is refused as such, whatever it asked for: it is not a call with bad luck.
         if let (true, Some(first)) = (is_denied(&verdicts), named.first()) {

@@ -31,7 +31,7 @@ impl Rpc {
         call: &Call,
         messages: Streaming<pb::ImportTransfersRequest>,
     ) -> Result<journal::Stream<pb::ImportTransfersResponse>, Error> {
-        let sender = Sender::of(self, call, "ImportTransfers");
+        let sender = Sender::of(self, call, "LedgerService/ImportTransfers");
         // The policy lets nobody else come; a mistake in it must not let customers pass by what is judged of a call of theirs.
         if !sender.actor.staff {
             return Err(Error::NotPermitted);

@@ -80,26 +80,7 @@ impl Rpc {
         &self,
         judged: Vec<(Verdict, convert::Names)>,
     ) -> Result<Vec<pb::TransferResult>, Error> {
-        let recorded = |(verdict, _): &(Verdict, convert::Names)| match verdict {
-            Verdict::Recorded(row) => Some(*row),
-            Verdict::Booked(_)
-            | Verdict::Refused(_)
-            | Verdict::BodyChanged(_)
-            | Verdict::NotAttempted
-            | Verdict::Opened(_)
-            | Verdict::Set(_)
-            | Verdict::WouldBecome(_)
-            | Verdict::Closed(_)
-            | Verdict::Expired
-            | Verdict::AccountClosed
-            | Verdict::AccountNotEmpty
-            | Verdict::LimitBreached(_)
-            | Verdict::Granted(_)
-            | Verdict::NoAccount
-            | Verdict::GrantExists(_)
-            | Verdict::AccountExists(_)
-            | Verdict::StaleRevision => None,
-        };
+        let recorded = |(verdict, _): &(Verdict, convert::Names)| verdict.recorded();
         let rows: Vec<Uuid> = judged.iter().filter_map(recorded).collect();
         let recorded = self.store.transfers_of_rows(&rows).await?;
         let answer = |(verdict, named): (Verdict, convert::Names)| {
@@ -111,7 +92,7 @@ impl Rpc {
 }
 
 /// The transfer that a verdict says is made, by `made` if it was before.
-fn became(
+pub(super) fn became(
     verdict: Verdict,
     named: &convert::Names,
     made: impl FnOnce(Uuid) -> Result<verdict::Transfer, Error>,

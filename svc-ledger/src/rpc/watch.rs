@@ -56,16 +56,13 @@ struct Place {
 impl Place {
     /// Waits until there may be something new, or until it is time to say that there is nothing.
     async fn wait(&mut self) -> Result<(), Error> {
-        if std::mem::take(&mut self.behind) {
-            return Ok(());
+        if !std::mem::take(&mut self.behind) {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let seq = self.seq;
+            let _ = tokio::time::timeout(RECHECK_EVERY, self.end.wait_for(|end| *end > seq)).await;
         }
-        tokio::time::sleep(LOOK_EVERY).await;
-        let seq = self.seq;
-        match tokio::time::timeout(RECHECK_EVERY, self.end.wait_for(|end| *end > seq)).await {
-            // The drain has begun.
-            Ok(Err(_)) => Err(Error::WatchEnded),
-            Ok(Ok(_)) | Err(_) => Ok(()),
-        }
+        // The task behind it ends with the drain, which must not wait for a stream that has much to catch up with.
+        self.end.has_changed().map(|_| ()).map_err(|_| Error::WatchEnded)
     }
 }
 
@@ -152,9 +149,9 @@ async fn entries(
             seq: entry.seq,
         })
         .collect();
-    if !is_full && head > place.seq {
-        place.seq = head;
-        page.push(pb::WatchEntriesResponse { entry: None, seq: head });
+    if !is_full && (head > place.seq || page.is_empty()) {
+        place.seq = place.seq.max(head);
+        page.push(pb::WatchEntriesResponse { entry: None, seq: place.seq });
     }
     Ok(page)
 }

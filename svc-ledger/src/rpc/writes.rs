@@ -7,11 +7,11 @@ use proto::ledger::v1 as pb;
 use tonic::{Request, Response, Status};
 
 use super::payee::Payee;
+use super::several::became;
 use super::{Rpc, command, convert, only_accounts, refused, terms};
 use crate::domain::command::{Action, Command};
-use crate::domain::verdict::{Standing, Verdict};
+use crate::domain::verdict::{self, Standing, Verdict};
 use crate::error::{Error, Resource};
-use crate::store::read::Viewer;
 
 impl Rpc {
     pub(super) async fn transfer(
@@ -29,7 +29,8 @@ impl Rpc {
         let parsed =
             convert::transfer::create_transfer(actor.scope, request, rand::random(), &terms(&self.bank));
         let (action, mut named) = parsed?;
-        let command = Command { validate_only, ..command(call, "CreateTransfer", actor, action) };
+        let command =
+            Command { validate_only, ..command(call, "LedgerService/CreateTransfer", actor, action) };
         let command = payee.command(command, &mut named);
         let verdict = payee.verdict(self.submit(call, command).await?)?;
         self.booked(verdict, &named).await
@@ -43,8 +44,12 @@ impl Rpc {
         let actor = self.actor(call);
         let validate_only = request.validate_only;
         let (action, named) = convert::transfer::post(actor.scope, request)?;
-        self.book(call, Command { validate_only, ..command(call, "PostTransfer", actor, action) }, &named)
-            .await
+        self.book(
+            call,
+            Command { validate_only, ..command(call, "LedgerService/PostTransfer", actor, action) },
+            &named,
+        )
+        .await
     }
 
     pub(super) async fn void(
@@ -55,8 +60,12 @@ impl Rpc {
         let actor = self.actor(call);
         let validate_only = request.validate_only;
         let (action, named) = convert::transfer::void(actor.scope, request)?;
-        self.book(call, Command { validate_only, ..command(call, "VoidTransfer", actor, action) }, &named)
-            .await
+        self.book(
+            call,
+            Command { validate_only, ..command(call, "LedgerService/VoidTransfer", actor, action) },
+            &named,
+        )
+        .await
     }
 
     pub(super) async fn increment(
@@ -67,7 +76,8 @@ impl Rpc {
         let actor = self.actor(call);
         let validate_only = request.validate_only;
         let (action, named) = convert::transfer::increment(actor.scope, request)?;
-        let command = Command { validate_only, ..command(call, "IncrementTransfer", actor, action) };
+        let command =
+            Command { validate_only, ..command(call, "LedgerService/IncrementTransfer", actor, action) };
         self.book(call, command, &named).await
     }
 
@@ -79,7 +89,8 @@ impl Rpc {
         let actor = self.actor(call);
         let validate_only = request.validate_only;
         let (action, named) = convert::transfer::reverse(actor.scope, request, rand::random())?;
-        let command = Command { validate_only, ..command(call, "ReverseTransfer", actor, action) };
+        let command =
+            Command { validate_only, ..command(call, "LedgerService/ReverseTransfer", actor, action) };
         self.book(call, command, &named).await
     }
 
@@ -95,39 +106,24 @@ impl Rpc {
 
     /// Answers the transfer of a verdict.
     async fn booked(&self, verdict: Verdict, named: &convert::Names) -> Result<pb::Transfer, Error> {
-        let transfer = match verdict {
-            Verdict::Booked(transfer) => transfer,
-            Verdict::Recorded(row) => self.store.transfer_of_row(row).await?,
-            Verdict::WouldBecome(standing) => return self.would_become(standing, named).await,
-            Verdict::Refused(refusal) => return Err(refused(refusal, named)),
-            Verdict::BodyChanged(fields) => {
-                return Err(Error::BodyChanged { request_id: named.request_id.clone(), fields });
-            }
-            Verdict::NotAttempted => return Err(Error::NotAttempted),
-            Verdict::Opened(_)
-            | Verdict::Set(_)
-            | Verdict::Closed(_)
-            | Verdict::Expired
-            | Verdict::AccountClosed
-            | Verdict::AccountNotEmpty
-            | Verdict::LimitBreached(_)
-            | Verdict::Granted(_)
-            | Verdict::NoAccount
-            | Verdict::GrantExists(_)
-            | Verdict::AccountExists(_)
-            | Verdict::StaleRevision => return Err(Error::Corrupt("verdict")),
+        if let Verdict::WouldBecome(standing) = verdict {
+            return self.would_become(standing, named).await;
+        }
+        let read = match verdict.recorded() {
+            Some(row) => Some(self.store.transfer_of_row(row).await?),
+            None => None,
         };
+        let transfer = became(verdict, named, |_| read.ok_or(Error::Corrupt("outcome")))?;
         Ok(convert::transfer(&transfer))
     }
 
-    /// The transfer as a validated command would leave it. Whoever was found to be permitted to command it may read it.
+    /// The transfer as a validated command would leave it. Whoever was found to be permitted to command it may read of it what the
+    /// one who made it was told, which is the row with the transfer's own id.
     async fn would_become(&self, standing: Standing, named: &convert::Names) -> Result<pb::Transfer, Error> {
         let id = convert::transfer_id(&named.transfer)?;
-        let transfer = self.store.transfer(&Viewer::Staff, id).await?;
+        let made = self.store.transfer_of_row(id).await?;
         let Standing { amount, posted, held, state } = standing;
-        let mut answer = convert::transfer(&verdict_with(transfer, amount, posted, held, state));
-        answer.debit_account_id.clear();
-        Ok(answer)
+        Ok(convert::transfer(&verdict::Transfer { amount, posted, held, state, ..made }))
     }
 
     pub(super) async fn set_state(
@@ -137,7 +133,8 @@ impl Rpc {
     ) -> Result<pb::LedgerAccount, Error> {
         let wanted = convert::account::set_state(&request)?;
         only_accounts(call)?;
-        self.set(call, "SetLedgerAccountState", Action::SetState(wanted), request.account_id).await
+        self.set(call, "LedgerService/SetLedgerAccountState", Action::SetState(wanted), request.account_id)
+            .await
     }
 
     pub(super) async fn set_limits(
@@ -147,7 +144,8 @@ impl Rpc {
     ) -> Result<pb::LedgerAccount, Error> {
         let wanted = convert::account::set_limits(&request)?;
         only_accounts(call)?;
-        self.set(call, "SetLedgerAccountLimits", Action::SetLimits(wanted), request.account_id).await
+        self.set(call, "LedgerService/SetLedgerAccountLimits", Action::SetLimits(wanted), request.account_id)
+            .await
     }
 
     async fn set(
@@ -186,7 +184,7 @@ impl Rpc {
         let call = Call::of(&request)?;
         let actor = self.actor(&call);
         let (action, named) = convert::account::close_period(actor.scope, request.into_inner())?;
-        let command = command(&call, "ClosePeriod", actor, action);
+        let command = command(&call, "JournalService/ClosePeriod", actor, action);
         let period = match self.submit(&call, command).await? {
             Verdict::Closed(period) => period,
             Verdict::Recorded(row) => self.store.period_of_row(row).await?,
@@ -212,14 +210,4 @@ impl Rpc {
         };
         Ok(Response::new(convert::account::period(&period)))
     }
-}
-
-fn verdict_with(
-    transfer: crate::domain::verdict::Transfer,
-    amount: i64,
-    posted: i64,
-    held: i64,
-    state: crate::domain::verdict::TransferState,
-) -> crate::domain::verdict::Transfer {
-    crate::domain::verdict::Transfer { amount, posted, held, state, ..transfer }
 }

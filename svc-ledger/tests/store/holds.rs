@@ -20,6 +20,7 @@ fn rpc(bank: &Bank) -> Rpc {
         currencies: vec!["EUR".into()],
         own_ibans: vec!["DE50010517".into()],
         rail_partners: vec!["rail".into()],
+        ..Default::default()
     })
 }
 
@@ -168,10 +169,35 @@ async fn payments_to_outside_are_held_and_carried_out_by_the_rail_partner() {
             refusal(rpc.post_transfer(as_caller(who, post(&held.transfer_id, "p", None, false))).await);
         assert_eq!(refused, expected(Code::PermissionDenied, "NOT_PERMITTED"), "{who}");
     }
+    the_rail_reads_what_it_carries_out(&rpc, &held).await;
     let posted = made(rpc.post_transfer(as_caller("rail/", post(&held.transfer_id, "q", None, false))).await);
     assert_eq!(figures(&posted), (pb::TransferState::Posted, 70, 70, 0));
     check_invariants(&bank, &mut server.superuser("ledger").await).await;
     bank.stop().await;
+}
+
+/// Payments to other banks, with whom they pay; no other transfer, and no other account.
+async fn the_rail_reads_what_it_carries_out(rpc: &Rpc, held: &pb::Transfer) {
+    let inside = transfer("in", "settlement-EUR", &held.debit_account_id, 5, true);
+    let inside = made(create(rpc, "anna", inside).await);
+    let list = |who: &str, account_id: &str| {
+        let request = pb::ListTransfersRequest { account_id: account_id.to_owned(), ..Default::default() };
+        rpc.list_transfers(as_caller(who, request))
+    };
+    let listed = list("rail/", "settlement-EUR").await.unwrap().into_inner().transfers;
+    assert_eq!(listed.iter().map(|listed| &listed.transfer_id).collect::<Vec<_>>(), [&held.transfer_id]);
+    assert_eq!(listed[0].external_payee, held.external_payee);
+    let get = |who: &str, transfer_id: &str| {
+        rpc.get_transfer(as_caller(who, pb::GetTransferRequest { transfer_id: transfer_id.to_owned() }))
+    };
+    assert_eq!(get("rail/", &held.transfer_id).await.unwrap().into_inner(), listed[0]);
+    let denied = expected(Code::PermissionDenied, "NOT_PERMITTED");
+    assert_eq!(refusal(get("rail/", &inside.transfer_id).await), denied);
+    for (who, account) in
+        [("rail/", held.debit_account_id.as_str()), ("rail/", "fees-EUR"), ("psp/", "settlement-EUR")]
+    {
+        assert_eq!(refusal(list(who, account).await), denied, "{who} {account}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

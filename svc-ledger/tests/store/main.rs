@@ -27,3 +27,4 @@ mod proof;
 mod reads;
 mod tampering;
 mod units;
+mod watch;

@@ -4,7 +4,7 @@ use svc_ledger::domain::journal::Kind;
 use svc_ledger::error::Error;
 use svc_ledger::store::read::Viewer;
 
-use crate::bank::{Bank, check_invariants, customer, direct, named};
+use crate::bank::{Bank, check_invariants, customer, direct, eventually, named};
 use crate::postgres::Postgres;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -15,6 +15,9 @@ async fn the_past_reads_as_it_was_by_version_by_time_and_by_row() {
     bank.fund(ann, 100).await;
     let before = bank.store.balance(&Viewer::Staff, &named(ann)).await.unwrap();
     let totals = bank.store.totals(None).await.unwrap();
+    // Nothing more is booked in that millisecond.
+    let later = async || chrono::Utc::now().timestamp_millis() > totals.booked_at;
+    assert!(eventually(later).await);
     for number in 0..5 {
         bank.transfer(customer("ann"), &format!("pay {number}"), &direct(ann, ben, 10)).await.unwrap();
     }
@@ -40,9 +43,9 @@ async fn the_past_reads_as_it_was_by_version_by_time_and_by_row() {
     );
     // Of the time when the money had come and nothing had been paid.
     let past = bank.store.totals(Some(totals.booked_at)).await.unwrap();
-    if past.seq == totals.seq {
-        assert_eq!(past.balance, totals.balance);
-    }
+    assert_eq!((past.seq, past.booked_at, &past.balance), (totals.seq, totals.booked_at, &totals.balance));
+    let never = bank.store.totals(Some(0)).await.unwrap();
+    assert_eq!((never.seq, never.balance.lines().count()), (0, 0));
 
     let mut id = bank.store.id_behind(totals.seq).await.unwrap();
     let mut seen = Vec::new();

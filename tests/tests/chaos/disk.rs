@@ -43,13 +43,13 @@ impl Drop for Small {
 /// Runs the fault on a mesh of its own.
 pub async fn full() {
     let setup = Setup::temporary(&binaries()).unwrap();
+    // What is declared last is dropped first: the folder can be removed only when nothing is mounted in it.
+    let scene;
     let mut disk = None;
     let mount = |mesh: &dev::Mesh| disk = Some(Small::mount(&mesh.postgres_folder().unwrap()));
-    let scene = Scene::start(setup, mount).await.unwrap();
+    scene = Scene::start(setup, mount).await.unwrap();
     let fault = Fault { name: "the disk is full", short: false, happen: |scene| Box::pin(fill(scene)) };
     super::happen(&scene, fault.name, &fault).await;
-    drop(scene);
-    drop(disk);
 }
 
 async fn fill(scene: &Scene) {

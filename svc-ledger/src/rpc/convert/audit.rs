@@ -11,11 +11,11 @@ use super::timestamp;
 use crate::domain::audit::Witness;
 use crate::store::outbox::Stored;
 
-/// The witness of a call to `method` of the ledger.
+/// The witness of a call to `method` ("LedgerService/CreateTransfer").
 pub(in crate::rpc) fn witness(call: &Call, method: &str) -> Witness {
     let event = pb::AuditEvent {
         transaction_id: call.transaction_id.to_string(),
-        rpc: format!("ledger.v1.LedgerService/{method}"),
+        rpc: format!("ledger.v1.{method}"),
         principal: Some(principal(call)),
         ..pb::AuditEvent::default()
     };

@@ -34,7 +34,7 @@ pub struct Totals {
 }
 
 impl Store {
-    /// The id that every row behind `seq` exceeds: that of the row with it, or of none.
+    /// The id that every row behind `seq` exceeds: that of the row with it. The journal has reached `seq`.
     ///
     /// # Errors
     /// When the store is away.
@@ -49,7 +49,8 @@ impl Store {
         .fetch_optional(&self.pool)
         .await
         .map_err(Error::reading)?;
-        Ok(id.unwrap_or(if seq > 0 { Uuid::max() } else { Uuid::nil() }))
+        // Behind nothing lies everything. That a row is not there which the journal has reached cannot be: sequence numbers are gapless.
+        id.or((seq == 0).then_some(Uuid::nil())).ok_or(Error::Corrupt("sequence number"))
     }
 
     /// Rows behind an id, in the journal's order.
@@ -75,7 +76,7 @@ impl Store {
     /// The posted totals of all accounts, at present or at a booking time, in milliseconds of the Unix time.
     ///
     /// # Errors
-    /// When the store is away; [`Error::Corrupt`] when the totals of a currency do not sum to zero.
+    /// When the store is away; [`Error::Store`] when the totals of a currency do not sum to zero.
     pub async fn totals(&self, as_of: Option<i64>) -> Result<Totals, Error> {
         let rows = match as_of {
             None => {
@@ -91,16 +92,18 @@ impl Store {
             Some(as_of) => {
                 let end = as_of.saturating_add(1);
                 self.settled(end).await?;
-                // What moved until then: each row's amount on either side of it.
+                // The present totals less what was posted since, in one snapshot: what is asked for is mostly the recent past.
                 sqlx::query(
-                    "WITH moved AS (SELECT dr, cr, amount, seq, booked_at FROM ledger.journal WHERE id < $1 AND kind = ANY ($2)), \
-                     last AS (SELECT seq, booked_at FROM ledger.journal WHERE id < $1 ORDER BY id DESC LIMIT 1), \
-                     side AS (SELECT dr AS no, amount AS debit, 0 AS credit FROM moved UNION ALL SELECT cr, 0, amount FROM moved) \
-                     SELECT l.seq, (extract(epoch FROM l.booked_at) * 1000)::bigint AS booked_ms, a.currency, a.type, a.gl_code, \
-                     count(DISTINCT a.no) AS accounts, coalesce(sum(s.debit), 0)::text AS debits, \
-                     coalesce(sum(s.credit), 0)::text AS credits \
-                     FROM last l CROSS JOIN ledger.account a LEFT JOIN side s ON s.no = a.no WHERE a.no <= l.seq \
-                     GROUP BY 1, 2, 3, 4, 5",
+                    "WITH place AS MATERIALIZED (SELECT seq, (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
+                      FROM ledger.journal WHERE id < $1 ORDER BY id DESC LIMIT 1), \
+                     since AS MATERIALIZED (SELECT dr, cr, amount FROM ledger.journal WHERE id >= $1 AND kind = ANY ($2)), \
+                     debit AS (SELECT dr AS no, sum(amount) AS amount FROM since GROUP BY dr), \
+                     credit AS (SELECT cr AS no, sum(amount) AS amount FROM since GROUP BY cr) \
+                     SELECT p.seq, p.booked_ms, a.currency, a.type, a.gl_code, count(*) AS accounts, \
+                     sum(a.dr_posted - coalesce(d.amount, 0))::text AS debits, \
+                     sum(a.cr_posted - coalesce(c.amount, 0))::text AS credits \
+                     FROM place p JOIN ledger.account a ON a.no <= p.seq \
+                     LEFT JOIN debit d ON d.no = a.no LEFT JOIN credit c ON c.no = a.no GROUP BY 1, 2, 3, 4, 5",
                 )
                 .bind(first_id_at(end))
                 .bind([Kind::Transfer as i16, Kind::Post as i16, Kind::Reverse as i16])

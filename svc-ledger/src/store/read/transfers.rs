@@ -5,9 +5,10 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::{Named, Viewer};
+use crate::domain::account::Purpose;
 use crate::domain::command::ExternalPayee;
 use crate::domain::grant::Scope;
-use crate::domain::journal::{HIDDEN, Kind};
+use crate::domain::journal::{EXTERNAL, HIDDEN, Kind};
 use crate::domain::verdict::{Party, Transfer, TransferState};
 use crate::error::{Error, Resource};
 use crate::store::Store;
@@ -93,7 +94,8 @@ impl Store {
         .map_err(Error::reading)?;
         let row = row.ok_or_else(|| viewer.missing(Resource::Transfer, &id.to_string()))?;
         let own = |side| row.try_get::<bool, _>(side).map_err(Error::reading);
-        if !viewer.sees_all() && !own("payer")? && !own("payee")? {
+        let carries_out = *viewer == Viewer::Rail && is_external(&row).map_err(Error::reading)?;
+        if !viewer.sees_all() && !carries_out && !own("payer")? && !own("payee")? {
             return Err(Error::NotPermitted);
         }
         shown(&row, viewer).map_err(Error::reading)
@@ -111,15 +113,16 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Transfer>, Error> {
         let accounts = match account {
+            Some(account) if *viewer == Viewer::Rail => vec![self.settlement(account).await?],
             Some(account) => vec![self.find(viewer, account, Scope::ReadEntries).await?.no],
             None => self.own_accounts(viewer).await?,
         };
         let rows = sqlx::query(concat!(
             "WITH page AS ( \
              SELECT DISTINCT x.id FROM unnest($1::bigint[]) a (no) CROSS JOIN LATERAL ( \
-             (SELECT id FROM ledger.journal WHERE dr = a.no AND kind = ANY ($4) AND id < $2 ORDER BY id DESC LIMIT $3) \
+             (SELECT id FROM ledger.journal WHERE dr = a.no AND kind = ANY ($4) AND (NOT $8 OR flags & 1 <> 0) AND id < $2 ORDER BY id DESC LIMIT $3) \
              UNION ALL \
-             (SELECT id FROM ledger.journal WHERE cr = a.no AND kind = ANY ($4) AND id < $2 ORDER BY id DESC LIMIT $3)) x \
+             (SELECT id FROM ledger.journal WHERE cr = a.no AND kind = ANY ($4) AND (NOT $8 OR flags & 1 <> 0) AND id < $2 ORDER BY id DESC LIMIT $3)) x \
              WHERE $6::text IS NULL OR ",
             admits!("a.no", "$5", "$6", "$7"),
             " ORDER BY x.id DESC LIMIT $3) SELECT ",
@@ -139,6 +142,7 @@ impl Store {
         .bind(viewer.customer())
         .bind(viewer.partner())
         .bind(Scope::ReadEntries as i16)
+        .bind(*viewer == Viewer::Rail)
         .fetch_all(&self.pool)
         .await
         .map_err(Error::reading)?;
@@ -146,6 +150,17 @@ impl Store {
             self.still(viewer, account, Scope::ReadEntries).await?;
         }
         rows.iter().map(|row| shown(row, viewer)).collect::<Result<_, _>>().map_err(Error::reading)
+    }
+
+    /// The number of a settlement account, towards which the payments lie that a rail partner carries out. Of others it learns
+    /// nothing, not even whether they exist.
+    async fn settlement(&self, account: &Named) -> Result<i64, Error> {
+        let found = self.find(&Viewer::Staff, account, Scope::ReadEntries).await;
+        match found {
+            Ok(found) if found.purpose == Purpose::Settlement => Ok(found.no),
+            Ok(_) | Err(Error::NotFound { .. }) => Err(Error::NotPermitted),
+            Err(error) => Err(error),
+        }
     }
 
     async fn own_accounts(&self, viewer: &Viewer) -> Result<Vec<i64>, Error> {
@@ -169,13 +184,19 @@ fn shown(row: &PgRow, viewer: &Viewer) -> Result<Transfer, sqlx::Error> {
     let transfer = transfer(row)?;
     let (payer, payee): (bool, bool) = (row.try_get("payer")?, row.try_get("payee")?);
     let all = *viewer == Viewer::Staff;
-    let debit = transfer.debit.filter(|party| payer || all || party.purpose.is_house());
+    let rail = *viewer == Viewer::Rail;
+    let debit = transfer.debit.filter(|party| payer || all || rail || party.purpose.is_house());
     // Who named the payee by a token does not learn the account from the transfer.
     let hidden = row.try_get::<i16, _>("flags")? & HIDDEN != 0 && !payee && !all;
     let credit = transfer.credit.filter(|_| !hidden);
     // Who is paid outside the bank is for the payer to know, and for who carries it out.
-    let outside = transfer.payee.filter(|_| payer || all || *viewer == Viewer::Rail);
+    let outside = transfer.payee.filter(|_| payer || all || rail);
     Ok(Transfer { debit, credit, payee: outside, ..transfer })
+}
+
+/// Whether the transfer pays somebody outside this bank.
+fn is_external(row: &PgRow) -> Result<bool, sqlx::Error> {
+    Ok(row.try_get::<i16, _>("flags")? & EXTERNAL != 0)
 }
 
 fn transfer(row: &PgRow) -> Result<Transfer, sqlx::Error> {
