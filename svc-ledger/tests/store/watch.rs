@@ -69,7 +69,7 @@ async fn watchers_miss_nothing_that_two_replicas_write() {
     let reading = rpc(&one, 10);
     let count = PAYMENTS * WRITERS;
     let write = |number: usize| {
-        let bank = if number % 2 == 0 { &one } else { &two };
+        let bank = if number.is_multiple_of(2) { &one } else { &two };
         async move {
             for payment in 0..PAYMENTS {
                 let key = format!("{number}/{payment}");
