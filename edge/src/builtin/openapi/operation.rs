@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use prost_reflect::{FieldDescriptor, Kind};
 use serde_json::{Map, Value, json};
 
 use super::parameter::{Parameters, find};
@@ -149,8 +150,8 @@ fn body(schemas: &mut Schemas<'_>, binding: &Described<'_>, marks: &MarkedFields
             if bound.is_empty() { schemas.message(&input) } else { schemas.object(&input, &bound) }
         }
     };
-    // Every field may come with its default by being left out, but a body of which nothing is left but what a header may say
-    // is the only one that a client would leave out whole.
+    // Every field may come with its default by being left out, but only a body of which nothing is left but what a header may say,
+    // and options (flags, and what the contract calls optional), is one that a client would leave out whole.
     let said_elsewhere = |name: &str| {
         let marked = [&marks.request_id, &marks.etag, &marks.resume_position];
         marked.into_iter().any(|mark| mark.as_deref() == Some(name))
@@ -162,6 +163,11 @@ fn body(schemas: &mut Schemas<'_>, binding: &Described<'_>, marks: &MarkedFields
             "application/x-ndjson": {"schema": schema},
         }});
     }
-    let required = binding.body != "*" || !input.fields().all(|field| said_elsewhere(field.name()));
+    let is_option = |field: &FieldDescriptor| {
+        let is_message = matches!(field.kind(), Kind::Message(_));
+        !field.is_list() && (field.kind() == Kind::Bool || (field.supports_presence() && !is_message))
+    };
+    let dispensable = |field: FieldDescriptor| said_elsewhere(field.name()) || is_option(&field);
+    let required = binding.body != "*" || !input.fields().all(dispensable);
     json!({"required": required, "content": {"application/json": {"schema": schema}}})
 }

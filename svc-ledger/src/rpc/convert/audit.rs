@@ -88,7 +88,7 @@ mod tests {
             hops: 0,
             trace: TraceContext::root(),
         };
-        let witness = witness(&call, "CreateTransfer");
+        let witness = witness(&call, "LedgerService/CreateTransfer");
         let id = crate::domain::journal::row_id(1_700_000_000_123, 7, 9);
         let mut stored =
             Stored { row: 1, id, call: witness.call, reason: None, resource: Some("transfers/x".to_owned()) };
