@@ -142,6 +142,13 @@ impl Identity {
         self.current.borrow().clone()
     }
 
+    /// Wakes with every generation after this moment's.
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<Material>> {
+        let mut changes = self.current.clone();
+        changes.mark_unchanged();
+        changes
+    }
+
     /// The SPIFFE trust domain.
     #[must_use]
     pub fn trust_domain(&self) -> &str {
@@ -326,4 +333,4 @@ fn build_server(material: &Material, clients: &Clients, alpn: &Vec<Vec<u8>>) -> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

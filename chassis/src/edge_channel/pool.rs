@@ -87,12 +87,19 @@ impl Pool {
             next: AtomicUsize::new(0),
         });
         let (refreshed, stopping) = (pool.clone(), drain.stopping());
+        // What stood before a rotation must not outlive the trust in it until names are next resolved.
+        let mut identities = pool.dialer.identity.changes();
         drain.spawn("edge channel", async move {
             tokio::pin!(stopping);
             loop {
+                let turn = async {
+                    refreshed.refresh().await;
+                    // A change wakes it, and so does the time: no answer is waited for.
+                    let _ = tokio::time::timeout(RESOLVE_EVERY, identities.changed()).await;
+                };
                 tokio::select! {
                     () = &mut stopping => return,
-                    () = async { refreshed.refresh().await; tokio::time::sleep(RESOLVE_EVERY).await } => (),
+                    () = turn => (),
                 }
             }
         });
@@ -179,5 +186,37 @@ impl Dialer {
                 })?;
             Ok(TokioIo::new(stream))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::tests::{ca, issue, write};
+
+    /// A peer may stop trusting the old certificate as soon as every workload had time to read the new one.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_replaced_as_soon_as_the_identity_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = ca();
+        let (certificate, key, _) = issue(&ca, &["spiffe://causeway.test/svc-docs"]);
+        let files = write(folder.path(), &ca, &certificate, &key);
+        let identity = Identity::load(&files).unwrap();
+        let drain = Drain::default();
+        identity.watch(&drain);
+        let config = config::Edge {
+            addresses: vec!["127.0.0.1:1".to_owned()],
+            connect_ms: 1_000,
+            connection_age_ms: 3_600_000,
+        };
+        let pool = Pool::start(&config, identity.clone(), "edge", &drain).unwrap();
+
+        let (certificate, key, _) = issue(&ca, &["spiffe://causeway.test/svc-docs"]);
+        write(folder.path(), &ca, &certificate, &key);
+        let mut changes = identity.changes();
+        changes.changed().await.unwrap();
+        // Short beside the time between two resolutions.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(pool.slots.load()[0].generation, 2);
     }
 }

@@ -10,12 +10,12 @@ mod certificates;
 mod lists;
 mod scene;
 
-struct Ca {
+pub(crate) struct Ca {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
-fn ca() -> Ca {
+pub(crate) fn ca() -> Ca {
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
@@ -23,7 +23,7 @@ fn ca() -> Ca {
     Ca { issuer: Issuer::new(params, key), pem }
 }
 
-fn issue(ca: &Ca, uris: &[&str]) -> (String, String, Vec<u8>) {
+pub(crate) fn issue(ca: &Ca, uris: &[&str]) -> (String, String, Vec<u8>) {
     let mut params = CertificateParams::new(vec!["svc-ledger.causeway.test".to_owned()]).unwrap();
     params.subject_alt_names.extend(uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())));
     params.extended_key_usages =
@@ -33,7 +33,7 @@ fn issue(ca: &Ca, uris: &[&str]) -> (String, String, Vec<u8>) {
     (certificate.pem(), key.serialize_pem(), certificate.der().to_vec())
 }
 
-fn write(directory: &Path, ca: &Ca, certificate: &str, key: &str) -> config::Identity {
+pub(crate) fn write(directory: &Path, ca: &Ca, certificate: &str, key: &str) -> config::Identity {
     std::fs::write(directory.join("ca.pem"), &ca.pem).unwrap();
     std::fs::write(directory.join("leaf.pem"), certificate).unwrap();
     std::fs::write(directory.join("leaf.key"), key).unwrap();
