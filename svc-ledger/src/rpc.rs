@@ -365,7 +365,7 @@ impl LedgerService for Rpc {
         request: Request<pb::ListTransfersRequest>,
     ) -> Result<Response<pb::ListTransfersResponse>, Status> {
         let call = Call::of(&request)?;
-        let list = convert::list_transfers(request.get_ref())?;
+        let list = convert::list::list_transfers(request.get_ref())?;
         let viewer = self.viewer(&call);
         if list.account.is_none() && !matches!(viewer, Viewer::Customer(_) | Viewer::Partner { .. }) {
             return Err(if matches!(viewer, Viewer::Staff | Viewer::Rail) {
@@ -375,10 +375,12 @@ impl LedgerService for Rpc {
             }
             .into());
         }
-        let (after, limit) = (list.page.after(), convert::limit(&list.page));
-        let mut transfers = self.store.transfers(&viewer, list.account.as_ref(), after, limit).await?;
-        let next_page_token = list.page.cut(&mut transfers, |transfer: &verdict::Transfer| transfer.id);
-        let transfers = transfers.iter().map(convert::transfer).collect();
+        let (before, limit) = (list.page.after(), convert::limit(&list.page));
+        let account = list.account.as_ref();
+        let mut listed = self.store.transfers_like(&viewer, account, before, limit, &list.filter).await?;
+        let next_page_token =
+            convert::list::cut(&list.page, &mut listed, |transfer: &verdict::Transfer| transfer.id);
+        let transfers = listed.found.iter().map(convert::transfer).collect();
         Ok(Response::new(pb::ListTransfersResponse { transfers, next_page_token }))
     }
 
@@ -409,21 +411,20 @@ impl LedgerService for Rpc {
         request: Request<pb::ListEntriesRequest>,
     ) -> Result<Response<pb::ListEntriesResponse>, Status> {
         let call = Call::of(&request)?;
-        let list = convert::list_entries(request.get_ref())?;
+        let list = convert::list::list_entries(request.get_ref())?;
         let min_seq = request.get_ref().min_seq;
-        if min_seq < 0 {
-            return Err(convert::negative("min_seq").into());
-        }
         let viewer = self.viewer(&call);
-        let read = async || self.store.entries(&viewer, &list.account, list.window()).await;
+        let read =
+            async || self.store.entries_like(&viewer, &list.account, list.window(), &list.filter).await;
         // As of a balance: the right to read comes before any wait.
-        let (mut heading, mut entries) = read().await?;
+        let (mut heading, mut listed) = read().await?;
         if min_seq > 0 && self.store.last_seq().await? < min_seq {
             self.reach(&call, min_seq).await?;
-            (heading, entries) = read().await?;
+            (heading, listed) = read().await?;
         }
-        let next_page_token = list.page.cut(&mut entries, |entry| entry.row);
-        let entries = entries.iter().map(|entry| convert::entry(list.account.id, heading, entry)).collect();
+        let next_page_token = convert::list::cut(&list.page, &mut listed, |entry| entry.row);
+        let entries =
+            listed.found.iter().map(|entry| convert::entry(list.account.id, heading, entry)).collect();
         Ok(Response::new(pb::ListEntriesResponse { entries, next_page_token }))
     }
 }

@@ -4,6 +4,7 @@
 pub(super) mod account;
 pub(super) mod audit;
 pub(super) mod journal;
+pub(super) mod list;
 pub(super) mod proof;
 pub(super) mod result;
 pub(super) mod transfer;
@@ -25,15 +26,13 @@ use crate::domain::grant;
 use crate::domain::request::{Key, Scope};
 use crate::domain::verdict::{self, Party, TransferState};
 use crate::error::Error;
-use crate::store::read::{Balance, Entry, Heading, Named, Window};
+use crate::store::read::{Balance, Entry, Heading, Named};
 
 const REFERENCE_CHARACTERS_MAX: usize = 140;
 const GL_CODES: std::ops::RangeInclusive<i32> = 1..=999_999;
 const CUSTOMERS_MAX: usize = 10;
 const CUSTOMER_ID_BYTES_MAX: usize = 64;
 const PARTNER_ID_BYTES_MAX: usize = 64;
-const TRANSFER_PAGES: Sizes = Sizes { default: 50, max: 500 };
-const ENTRY_PAGES: Sizes = Sizes { default: 100, max: 1_000 };
 
 /// How the caller named what the command is about, for errors.
 #[derive(Debug, Default)]
@@ -244,24 +243,6 @@ pub(super) fn limit(page: &Page) -> i64 {
     i64::try_from(page.limit()).unwrap_or(i64::MAX)
 }
 
-/// What ListTransfers asks for.
-pub(super) struct ListTransfers {
-    pub(super) account: Option<Named>,
-    pub(super) page: Page,
-}
-
-pub(super) fn list_transfers(request: &pb::ListTransfersRequest) -> Result<ListTransfers, Error> {
-    let mut violations = Violations::default();
-    let account =
-        if request.account_id.is_empty() { None } else { named(&mut violations, &request.account_id) };
-    let filters: [&[u8]; 2] = [b"transfers", request.account_id.as_bytes()];
-    let page = page(&mut violations, TRANSFER_PAGES, &filters, request.page_size, &request.page_token);
-    match page {
-        Some(page) if violations.0.is_empty() => Ok(ListTransfers { account, page }),
-        Some(_) | None => Err(violations.error()),
-    }
-}
-
 /// What GetBalance asks for: the account and the booking time.
 pub(super) fn get_balance(request: &pb::GetBalanceRequest) -> Result<(Named, Option<i64>), Error> {
     let mut violations = Violations::default();
@@ -298,36 +279,6 @@ pub(super) fn negative(field: &'static str) -> Error {
 /// The error of a place where the journal has not come to.
 pub(super) fn beyond_the_journal(field: &'static str) -> Error {
     Error::Invalid(vec![Violation::new(field, "must be a sequence number that the journal has reached")])
-}
-
-/// What ListEntries asks for.
-pub(super) struct ListEntries {
-    pub(super) account: Named,
-    pub(super) page: Page,
-    from: Option<i64>,
-    until: Option<i64>,
-}
-
-impl ListEntries {
-    pub(super) fn window(&self) -> Window {
-        Window { from: self.from, until: self.until, after: self.page.after(), limit: limit(&self.page) }
-    }
-}
-
-pub(super) fn list_entries(request: &pb::ListEntriesRequest) -> Result<ListEntries, Error> {
-    let mut violations = Violations::default();
-    let account = named(&mut violations, &request.account_id);
-    let from = at_or_after(&mut violations, "start_time", request.start_time.as_ref());
-    let until = at_or_after(&mut violations, "end_time", request.end_time.as_ref());
-    let bounds = [from, until].map(|bound| bound.unwrap_or(-1).to_be_bytes());
-    let filters: [&[u8]; 4] = [b"entries", request.account_id.as_bytes(), &bounds[0], &bounds[1]];
-    let page = page(&mut violations, ENTRY_PAGES, &filters, request.page_size, &request.page_token);
-    match (account, page) {
-        (Some(account), Some(page)) if violations.0.is_empty() => {
-            Ok(ListEntries { account, page, from, until })
-        }
-        _ => Err(violations.error()),
-    }
 }
 
 // -- printing ------------------------------------------------------------------------------------------------------------------

@@ -22,16 +22,21 @@ const HEAD_HELD_MAX: &str = "2s";
 /// put out first; shorter than a statement may take, so that a head that is taken is never mistaken for a server that is away.
 const HEAD_AWAITED_MAX: &str = "3s";
 
-/// The session of the writer. The planner is forbidden everything but lookups by key, because it cannot know the length of an
-/// array and would otherwise, at some size of batch, fall off a cliff into scans of whole tables.
-const WRITER_SETTINGS: [(&str, &str); 8] = [
+/// The planner is forbidden everything but lookups by key, because it cannot know the length of an array and would otherwise, at some
+/// size of batch, fall off a cliff into scans of whole tables. A plan is made once and kept: with the journal in dozens of partitions,
+/// making one for each statement takes longer than the statement.
+const LOOKUPS: [(&str, &str); 5] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];
+
+/// The session of the writer, besides [`LOOKUPS`].
+const WRITER_SETTINGS: [(&str, &str); 3] = [
     // Of a table that it has seen small, it would read any index that has the columns, from end to end.
     ("enable_indexonlyscan", "off"),
-    ("jit", "off"),
     ("idle_in_transaction_session_timeout", HEAD_HELD_MAX),
     ("lock_timeout", HEAD_AWAITED_MAX),
 ];
@@ -110,18 +115,23 @@ async fn is_sound(connection: &mut PgConnection, config: &Store) -> bool {
     }
 }
 
-/// Connections of the service role that only read.
-pub(super) fn reader(config: &Store) -> anyhow::Result<PgConnectOptions> {
+/// Connections of the service role that only read, by key.
+fn reader(config: &Store) -> anyhow::Result<PgConnectOptions> {
+    Ok(verifier(config)?.application_name("svc-ledger/read").options(LOOKUPS))
+}
+
+/// The connection of the service role that reads all there is.
+pub(super) fn verifier(config: &Store) -> anyhow::Result<PgConnectOptions> {
     let options = options(config, "url", &config.url, Some(&config.password_file))?;
     Ok(options
-        .application_name("svc-ledger/read")
+        .application_name("svc-ledger/verify")
         .options([("default_transaction_read_only", "on"), ("jit", "off")]))
 }
 
 /// The connection of the service role that writes.
 pub(super) fn writer(config: &Store) -> anyhow::Result<PgConnectOptions> {
     let options = options(config, "url", &config.url, Some(&config.password_file))?;
-    Ok(options.application_name("svc-ledger/write").options(WRITER_SETTINGS))
+    Ok(options.application_name("svc-ledger/write").options(LOOKUPS).options(WRITER_SETTINGS))
 }
 
 /// The connection of the service role that empties the outbox. Its statements are lookups by key like the writer's.

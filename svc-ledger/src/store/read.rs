@@ -32,12 +32,14 @@ mod proof;
 mod transfers;
 
 pub use balance::Balance;
-pub use entries::{Entry, Heading, Window};
+pub use entries::{Entry, EntryFilter, Heading, Window};
 pub use journal::{Totals, Watched};
+pub use transfers::TransferFilter;
 
 use std::time::Duration;
 
 use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::Store;
@@ -50,6 +52,39 @@ use crate::error::{Error, Resource};
 
 /// How often a reader of the past asks whether the batches in flight have ended. One takes a few milliseconds.
 const FLIGHT_POLL: Duration = Duration::from_millis(5);
+
+/// How many rows a list with a filter looks through in one call, at most: no index has what is filtered by.
+const LOOKED_THROUGH_MAX: i64 = 5_000;
+
+/// What a list has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// In the list's order.
+    pub found: Vec<T>,
+    /// The last row that was looked at, when looking ended for their number; the list goes on behind it.
+    pub looked_through: Option<Uuid>,
+}
+
+impl<T> Listed<T> {
+    /// From the rows of a statement that was to look at `most` rows: what it has found, each with how many were looked at and which
+    /// was the last; one row without an id where it has found nothing.
+    fn read(
+        rows: &[PgRow],
+        most: i64,
+        one: impl Fn(&PgRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Self, sqlx::Error> {
+        let mut listed = Self { found: Vec::with_capacity(rows.len()), looked_through: None };
+        for row in rows {
+            if row.try_get::<i64, _>("looked")? >= most {
+                listed.looked_through = row.try_get("last")?;
+            }
+            if row.try_get::<Option<Uuid>, _>("id")?.is_some() {
+                listed.found.push(one(row)?);
+            }
+        }
+        Ok(listed)
+    }
+}
 
 /// Who reads.
 #[derive(Clone, Debug, PartialEq, Eq)]

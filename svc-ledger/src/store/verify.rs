@@ -53,7 +53,7 @@ pub struct Report {
 /// # Errors
 /// When the configuration names no server or no password.
 pub fn source(config: &config::Store) -> anyhow::Result<PgConnectOptions> {
-    connect::reader(config)
+    connect::verifier(config)
 }
 
 /// Verifies the ledger that `options` lead to. `tell` is told how far it is, and says whether to go on.

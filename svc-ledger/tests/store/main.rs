@@ -18,6 +18,7 @@ mod head;
 mod healing;
 mod holds;
 mod import;
+mod lists;
 mod partners;
 mod payees;
 mod plans;

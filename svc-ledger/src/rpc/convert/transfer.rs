@@ -155,7 +155,7 @@ fn external(
 }
 
 /// The text both parties read.
-fn reference(violations: &mut Violations, text: String) -> String {
+pub(super) fn reference(violations: &mut Violations, text: String) -> String {
     if text.chars().count() > REFERENCE_CHARACTERS_MAX || !is_plain(&text) {
         violations.add("reference", "must be at most 140 characters, without control characters");
     }

@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{Named, Viewer};
+use super::{LOOKED_THROUGH_MAX, Listed, Named, Viewer};
 use crate::domain::account::Purpose;
 use crate::domain::currency::Currency;
 use crate::domain::grant::Scope;
@@ -27,6 +27,17 @@ pub struct Window {
     pub after: Option<Uuid>,
     /// How many at most.
     pub limit: i64,
+}
+
+/// Which of them, by what they are. Nothing is left out by a field that is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntryFilter {
+    /// The least amount without its sign, in minor units.
+    pub amount_min: Option<i64>,
+    /// The greatest amount without its sign, in minor units.
+    pub amount_max: Option<i64>,
+    /// The whole text both parties read.
+    pub reference: Option<String>,
 }
 
 /// One side of a posted transfer.
@@ -74,16 +85,30 @@ impl Store {
         account: &Named,
         window: Window,
     ) -> Result<(Heading, Vec<Entry>), Error> {
+        let (heading, listed) = self.entries_like(viewer, account, window, &EntryFilter::default()).await?;
+        Ok((heading, listed.found))
+    }
+
+    /// Those of them that pass the filter.
+    ///
+    /// # Errors
+    /// As [`Store::entries`].
+    pub async fn entries_like(
+        &self,
+        viewer: &Viewer,
+        account: &Named,
+        window: Window,
+        filter: &EntryFilter,
+    ) -> Result<(Heading, Listed<Entry>), Error> {
         let found = self.find(viewer, account, Scope::ReadEntries).await?;
         if let Some(until) = window.until {
             self.settled(until).await?;
         }
         let first = first_id_at(window.from.unwrap_or_default());
         let until = window.until.map_or(Uuid::max(), first_id_at);
+        let looked = if *filter == EntryFilter::default() { window.limit } else { LOOKED_THROUGH_MAX };
         let rows = sqlx::query(concat!(
-            "SELECT e.*, o.id AS other_id, o.purpose AS other_purpose, o.currency AS other_currency, d.reference, ",
-            admits!("o.no", "$7", "$9", "$10"),
-            " AS own FROM ( \
+            "WITH looked AS MATERIALIZED (SELECT * FROM ( \
              (SELECT id, CASE WHEN kind = $6 THEN ref ELSE id END AS transfer, -amount AS amount, dr_posted AS balance, dr_version AS version, seq, \
               cr AS other, value_date, (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
               FROM ledger.journal WHERE dr = $1 AND kind IN ($5, $6, $11) AND id >= $2 AND id < $3 AND id > $8 \
@@ -92,17 +117,22 @@ impl Store {
              (SELECT id, CASE WHEN kind = $6 THEN ref ELSE id END AS transfer, amount, cr_posted, cr_version, seq, dr, value_date, \
               (extract(epoch FROM booked_at) * 1000)::bigint \
               FROM ledger.journal WHERE cr = $1 AND kind IN ($5, $6, $11) AND id >= $2 AND id < $3 AND id > $8 \
-              ORDER BY id LIMIT $4)) e \
-             JOIN ledger.account o ON o.no = e.other \
+              ORDER BY id LIMIT $4)) side ORDER BY id LIMIT $4), \
+             passed AS (SELECT e.*, o.id AS other_id, o.purpose AS other_purpose, o.currency AS other_currency, d.reference, ",
+            admits!("o.no", "$7", "$9", "$10"),
+            " AS own FROM looked e JOIN ledger.account o ON o.no = e.other \
              LEFT JOIN ledger.transfer_detail d ON d.transfer = e.transfer \
-             WHERE $9::text IS NULL OR ",
+             WHERE ($12::bigint IS NULL OR abs(e.amount) >= $12) AND ($13::bigint IS NULL OR abs(e.amount) <= $13) \
+             AND ($14::text IS NULL OR d.reference = $14) AND ($9::text IS NULL OR ",
             admits!("$1", "$7", "$9", "$10"),
-            " ORDER BY e.id LIMIT $4"
+            ") ORDER BY e.id LIMIT $15) \
+             SELECT p.*, l.n AS looked, l.last FROM passed p RIGHT JOIN \
+             (SELECT count(*) AS n, (SELECT id FROM looked ORDER BY id DESC LIMIT 1) AS last FROM looked) l ON true ORDER BY p.id"
         ))
         .bind(found.no)
         .bind(first)
         .bind(until)
-        .bind(window.limit)
+        .bind(looked)
         .bind(Kind::Transfer as i16)
         .bind(Kind::Post as i16)
         .bind(viewer.customer())
@@ -110,15 +140,18 @@ impl Store {
         .bind(viewer.partner())
         .bind(Scope::ReadEntries as i16)
         .bind(Kind::Reverse as i16)
+        .bind(filter.amount_min)
+        .bind(filter.amount_max)
+        .bind(&filter.reference)
+        .bind(window.limit)
         .fetch_all(&self.pool)
         .await
         .map_err(Error::reading)?;
-        if rows.is_empty() {
+        let listed = Listed::read(&rows, looked, |row| entry(row, viewer)).map_err(Error::reading)?;
+        if listed.found.is_empty() {
             self.still(viewer, account, Scope::ReadEntries).await?;
         }
-        let entries =
-            rows.iter().map(|row| entry(row, viewer)).collect::<Result<_, _>>().map_err(Error::reading)?;
-        Ok((Heading { purpose: found.purpose, currency: found.currency }, entries))
+        Ok((Heading { purpose: found.purpose, currency: found.currency }, listed))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The journal by sequence number: where a row lies, its rows as services watch them, and the totals of all accounts.
 
-use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use sqlx::{Executor as _, Row as _};
 use uuid::Uuid;
 
 use super::Party;
@@ -78,6 +78,15 @@ impl Store {
     /// # Errors
     /// When the store is away; [`Error::Store`] when the totals of a currency do not sum to zero.
     pub async fn totals(&self, as_of: Option<i64>) -> Result<Totals, Error> {
+        if let Some(as_of) = as_of {
+            self.settled(as_of.saturating_add(1)).await?;
+        }
+        // All accounts are read: not by key, as everything else that is read by these connections.
+        let mut reading = self.pool.begin().await.map_err(Error::reading)?;
+        reading
+            .execute("SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on")
+            .await
+            .map_err(Error::reading)?;
         let rows = match as_of {
             None => {
                 // One statement, one snapshot: the totals after exactly `seq` rows.
@@ -86,12 +95,10 @@ impl Store {
                      count(*) AS accounts, sum(a.dr_posted)::text AS debits, sum(a.cr_posted)::text AS credits \
                      FROM ledger.head h CROSS JOIN ledger.account a GROUP BY 1, 2, 3, 4, 5",
                 )
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *reading)
                 .await
             }
             Some(as_of) => {
-                let end = as_of.saturating_add(1);
-                self.settled(end).await?;
                 // The present totals less what was posted since, in one snapshot: what is asked for is mostly the recent past.
                 sqlx::query(
                     "WITH place AS MATERIALIZED (SELECT seq, (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
@@ -105,9 +112,9 @@ impl Store {
                      FROM place p JOIN ledger.account a ON a.no <= p.seq \
                      LEFT JOIN debit d ON d.no = a.no LEFT JOIN credit c ON c.no = a.no GROUP BY 1, 2, 3, 4, 5",
                 )
-                .bind(first_id_at(end))
+                .bind(first_id_at(as_of.saturating_add(1)))
                 .bind([Kind::Transfer as i16, Kind::Post as i16, Kind::Reverse as i16])
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *reading)
                 .await
             }
         };

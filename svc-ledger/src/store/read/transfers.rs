@@ -4,7 +4,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{Named, Viewer};
+use super::{LOOKED_THROUGH_MAX, Listed, Named, Viewer};
 use crate::domain::account::Purpose;
 use crate::domain::command::ExternalPayee;
 use crate::domain::grant::Scope;
@@ -49,6 +49,15 @@ macro_rules! left {
 }
 
 mod recorded;
+
+/// Which transfers, by what they are. Nothing is left out by a field that is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TransferFilter {
+    /// How it stands.
+    pub state: Option<TransferState>,
+    /// The whole text both parties read.
+    pub reference: Option<String>,
+}
 
 /// The kinds of row that make a transfer.
 const MAKING: [i16; 3] = [Kind::Transfer as i16, Kind::Hold as i16, Kind::Reverse as i16];
@@ -112,44 +121,69 @@ impl Store {
         before: Option<Uuid>,
         limit: i64,
     ) -> Result<Vec<Transfer>, Error> {
+        let filter = TransferFilter::default();
+        Ok(self.transfers_like(viewer, account, before, limit, &filter).await?.found)
+    }
+
+    /// Those of them that pass the filter.
+    ///
+    /// # Errors
+    /// As [`Store::transfers`].
+    pub async fn transfers_like(
+        &self,
+        viewer: &Viewer,
+        account: Option<&Named>,
+        before: Option<Uuid>,
+        limit: i64,
+        filter: &TransferFilter,
+    ) -> Result<Listed<Transfer>, Error> {
         let accounts = match account {
             Some(account) if *viewer == Viewer::Rail => vec![self.settlement(account).await?],
             Some(account) => vec![self.find(viewer, account, Scope::ReadEntries).await?.no],
             None => self.own_accounts(viewer).await?,
         };
+        let looked = if *filter == TransferFilter::default() { limit } else { LOOKED_THROUGH_MAX };
         let rows = sqlx::query(concat!(
-            "WITH page AS ( \
+            "WITH looked AS MATERIALIZED ( \
              SELECT DISTINCT x.id FROM unnest($1::bigint[]) a (no) CROSS JOIN LATERAL ( \
              (SELECT id FROM ledger.journal WHERE dr = a.no AND kind = ANY ($4) AND (NOT $8 OR flags & 1 <> 0) AND id < $2 ORDER BY id DESC LIMIT $3) \
              UNION ALL \
              (SELECT id FROM ledger.journal WHERE cr = a.no AND kind = ANY ($4) AND (NOT $8 OR flags & 1 <> 0) AND id < $2 ORDER BY id DESC LIMIT $3)) x \
              WHERE $6::text IS NULL OR ",
             admits!("a.no", "$5", "$6", "$7"),
-            " ORDER BY x.id DESC LIMIT $3) SELECT ",
+            " ORDER BY x.id DESC LIMIT $3), passed AS (SELECT ",
             columns!(),
             ", ",
             admits!("j.dr", "$5", "$6", "$7"),
             " AS payer, ",
             admits!("j.cr", "$5", "$6", "$7"),
-            " AS payee FROM page JOIN ledger.journal j ON j.id = page.id ",
+            " AS payee FROM looked JOIN ledger.journal j ON j.id = looked.id ",
             joins!(),
-            "ORDER BY j.id DESC"
+            "WHERE ($9::smallint IS NULL OR coalesce(h.state, $11) = $9) AND ($10::text IS NULL OR t.reference = $10) \
+             ORDER BY j.id DESC LIMIT $12) \
+             SELECT p.*, l.n AS looked, l.last FROM passed p RIGHT JOIN \
+             (SELECT count(*) AS n, (SELECT id FROM looked ORDER BY id LIMIT 1) AS last FROM looked) l ON true ORDER BY p.id DESC"
         ))
         .bind(accounts)
         .bind(before.unwrap_or(Uuid::max()))
-        .bind(limit)
+        .bind(looked)
         .bind(MAKING)
         .bind(viewer.customer())
         .bind(viewer.partner())
         .bind(Scope::ReadEntries as i16)
         .bind(*viewer == Viewer::Rail)
+        .bind(filter.state.map(|state| state as i16))
+        .bind(&filter.reference)
+        .bind(TransferState::Posted as i16)
+        .bind(limit)
         .fetch_all(&self.pool)
         .await
         .map_err(Error::reading)?;
-        if let (true, Some(account)) = (rows.is_empty(), account) {
+        let listed = Listed::read(&rows, looked, |row| shown(row, viewer)).map_err(Error::reading)?;
+        if let (true, Some(account)) = (listed.found.is_empty(), account) {
             self.still(viewer, account, Scope::ReadEntries).await?;
         }
-        rows.iter().map(|row| shown(row, viewer)).collect::<Result<_, _>>().map_err(Error::reading)
+        Ok(listed)
     }
 
     /// The number of a settlement account, towards which the payments lie that a rail partner carries out. Of others it learns
