@@ -25,6 +25,7 @@ mod plans;
 mod postgres;
 mod promises;
 mod proof;
+mod races;
 mod reads;
 mod tampering;
 mod units;
