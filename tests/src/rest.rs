@@ -97,6 +97,20 @@ impl Rest {
         self.try_send(request).await.unwrap()
     }
 
+    /// Reads the answer, a stream that does not end by itself, until `enough` of it has come, and then leaves it.
+    pub async fn read_until(&self, request: Request<Full<Bytes>>, enough: impl Fn(&str) -> bool) -> String {
+        let reading = async {
+            let mut body = self.client.request(request).await.unwrap().into_body();
+            let mut text = String::new();
+            while !enough(&text) {
+                let frame = body.frame().await.unwrap_or_else(|| panic!("it ended: {text}")).unwrap();
+                text += std::str::from_utf8(frame.data_ref().map_or(b"", |data| data)).unwrap();
+            }
+            text
+        };
+        tokio::time::timeout(LONGEST, reading).await.expect("enough comes in time")
+    }
+
     pub async fn get(&self, token: &str, path: &str) -> Answer {
         let request = self.request(Method::GET, path).header("authorization", format!("Bearer {token}"));
         self.send(request.body(Full::default()).unwrap()).await

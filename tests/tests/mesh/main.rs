@@ -16,6 +16,7 @@ mod faults;
 mod foreign;
 mod freezing;
 mod golden;
+mod journal;
 mod ledger;
 mod outcomes;
 mod payees;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         foreign::TESTS,
         freezing::TESTS,
         golden::TESTS,
+        journal::TESTS,
         ledger::TESTS,
         payees::TESTS,
         refusals::TESTS,
