@@ -65,7 +65,9 @@ bench-edge: bootstrap ## Measure the edge beside Envoy, each on a core of its ow
 .PHONY: bench-ledger
 bench-ledger: bootstrap ## Measure the ledger beside naive designs and TPC-B, on one PostgreSQL
 	@cargo build --locked --release -p edge -p svc-ledger -p svc-cache
-	@cargo bench --locked --quiet -p e2e --bench ledger
+	@cargo build --locked --release --manifest-path tests/benches/ledger/cala/Cargo.toml --target-dir $(TARGET)/cala
+	@cargo bench --locked --quiet -p e2e --bench ledger -- "cala=$$(realpath $(TARGET)/cala/release/cala)"
+	@cargo bench --locked --quiet -p e2e --bench ledger -- delay_us=2000
 
 # About 15 minutes and 15 GB. TRANSFERS=360000 is a trial that keeps no figures.
 .PHONY: bench-ledger-scale

@@ -156,7 +156,7 @@ pub async fn check(server: &Postgres) {
     assert!(least >= 0, "a naive account is below its floor");
     let tpc_b: bool = sqlx::query_scalar(
         "SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT sum(bbalance) FROM pgbench_branches) \
-         AND (SELECT sum(tbalance) FROM pgbench_tellers) = (SELECT sum(delta) FROM pgbench_history)",
+         AND (SELECT sum(tbalance) FROM pgbench_tellers) = (SELECT coalesce(sum(delta), 0) FROM pgbench_history)",
     )
     .fetch_one(&mut root)
     .await

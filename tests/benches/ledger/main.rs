@@ -2,7 +2,8 @@
 //! same PostgreSQL in one run. All rows take turns in each round and ratios are taken inside a round, so that a noisy minute hits
 //! both sides of a quotient. The load, the ledger, the edge and the server share the machine: compare rows, not machines.
 //! `-- <word>...` runs the rows whose names hold one of the words, `-- rounds=1 seconds=1` a shorter run; neither writes the file.
-//! `-- scale` is `make bench-ledger-scale` (see [`scale`]); `-- profile` tells where the cost goes (see [`profile`]).
+//! `-- cala=<program>` adds rows of [`rival`]; `-- delay_us=2000` has every commit wait so long before the log is written, as one that
+//! needs the word of another zone does, and looks at the rows without the edge. `-- scale` is `make bench-ledger-scale` (see [`scale`]); `-- profile` tells where the cost goes (see [`profile`]).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,6 +19,7 @@ mod load;
 mod mesh;
 mod postgres;
 mod profile;
+mod rival;
 mod rows;
 mod scale;
 mod spread;
@@ -33,7 +35,8 @@ use baselines::Baseline;
 use load::{Measured, Watched};
 use mesh::World;
 use postgres::{Clock, Postgres};
-use rows::{Round, Row, Subject, Table, Way};
+use rival::{Cala, Rival};
+use rows::{Round, Row, Subject, Table, Way, rounded};
 use spread::Spread;
 
 /// Databases of the ledger in this process and of the one in the mesh.
@@ -86,8 +89,11 @@ fn main() {
 }
 
 /// All that is measured.
-fn subjects() -> Vec<Subject> {
+fn subjects(arguments: &Arguments) -> Vec<Subject> {
     let mut subjects: Vec<Subject> = Baseline::ALL.into_iter().map(Subject::Baseline).collect();
+    if arguments.text("cala").is_some() {
+        subjects.extend(Rival::all().map(Subject::Rival));
+    }
     for way in [Way::Api, Way::Grpc, Way::Rest] {
         for spread in Spread::ALL {
             subjects.extend(IN_FLIGHT.map(|in_flight| Subject::Ledger(way, spread, in_flight)));
@@ -101,16 +107,26 @@ async fn run(arguments: &Arguments) {
     let (rounds, seconds) =
         (arguments.number("rounds").unwrap_or(3), arguments.number("seconds").unwrap_or(3));
     let time = Duration::from_secs(seconds as u64);
-    let server = Postgres::start(&Clock::Real, &[]).await;
-    let wanted = |subject: &Subject| arguments.wants(&subject.name());
-    let mut rows: Vec<Row> =
-        subjects().into_iter().filter(wanted).map(|subject| Row { subject, rounds: Vec::new() }).collect();
+    let delay_us = arguments.number("delay_us");
+    let delay = [format!("commit_delay={}", delay_us.unwrap_or_default()), "commit_siblings=0".to_owned()];
+    let server = Postgres::start(&Clock::Real, &delay.each_ref().map(String::as_str)).await;
+    // Of a slow commit the way to the ledger tells nothing new.
+    let near = |subject: &Subject| !matches!(subject, Subject::Ledger(Way::Grpc | Way::Rest, ..));
+    let wanted =
+        |subject: &Subject| arguments.wants(&subject.name()) && (delay_us.is_none() || near(subject));
+    let mut rows: Vec<Row> = subjects(arguments)
+        .into_iter()
+        .filter(wanted)
+        .map(|subject| Row { subject, rounds: Vec::new() })
+        .collect();
     if rows.iter().any(|row| matches!(row.subject, Subject::Baseline(_))) {
         baselines::prepare(&server).await;
     }
-    let bench = Bench::start(&server).await;
+    let bench = Bench::start(&server, arguments.text("cala")).await;
     let mut root = server.superuser("postgres").await;
-    let conditions = conditions(&mut root, rounds, seconds).await;
+    let mut conditions = conditions(&mut root, rounds, seconds).await;
+    conditions["commit_delay_us"] = json!(delay_us.unwrap_or_default());
+    conditions["fdatasync_us"] = json!(rounded(server.fdatasync_us()));
     println!("{}", serde_json::to_string_pretty(&conditions).unwrap());
     for round in 1..=rounds {
         root.execute("CHECKPOINT").await.unwrap();
@@ -129,8 +145,8 @@ async fn run(arguments: &Arguments) {
     for line in table.missed() {
         println!("missed: {line}");
     }
-    if arguments.words.is_empty() {
-        write("ledger.json", &table.json());
+    if arguments.words.iter().all(|word| word.starts_with("cala=") || word.starts_with("delay_us=")) {
+        write(if delay_us.is_some() { "ledger-delayed.json" } else { "ledger.json" }, &table.json());
     }
 }
 
@@ -163,10 +179,11 @@ struct Bench<'a> {
     server: &'a Postgres,
     api: Ledger,
     world: World,
+    cala: Option<Cala>,
 }
 
 impl<'a> Bench<'a> {
-    async fn start(server: &'a Postgres) -> Self {
+    async fn start(server: &'a Postgres, cala: Option<&str>) -> Self {
         for database in [API, MESH] {
             server.create_database(database).await;
         }
@@ -179,7 +196,11 @@ impl<'a> Bench<'a> {
             let mut root = server.superuser(database).await;
             root.execute("VACUUM ANALYZE").await.unwrap();
         }
-        Self { server, api, world }
+        let cala = match cala {
+            Some(program) => Some(Cala::prepare(program.into(), server).await),
+            None => None,
+        };
+        Self { server, api, world, cala }
     }
 
     async fn measure(&self, subject: Subject, time: Duration, root: &mut PgConnection) -> Round {
@@ -187,6 +208,10 @@ impl<'a> Bench<'a> {
             Subject::Baseline(baseline) => {
                 let measured = baselines::measure(baseline, time, self.server, root).await;
                 Round { measured, unshipped: 0 }
+            }
+            Subject::Rival(rival) => {
+                let cala = self.cala.as_ref().expect("its rows are there when it is");
+                Round { measured: cala.measure(rival, time, self.server, root).await, unshipped: 0 }
             }
             Subject::Ledger(way, spread, in_flight) => {
                 let measured = self.load(way, spread, in_flight, time, root).await;

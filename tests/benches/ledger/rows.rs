@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::baselines::Baseline;
 use crate::load::Measured;
+use crate::rival::Rival;
 use crate::spread::Spread;
 
 /// How a transfer comes to the ledger.
@@ -32,6 +33,7 @@ impl Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     Baseline(Baseline),
+    Rival(Rival),
     Ledger(Way, Spread, usize),
 }
 
@@ -39,6 +41,7 @@ impl Subject {
     pub fn name(self) -> String {
         match self {
             Self::Baseline(baseline) => baseline.name().to_owned(),
+            Self::Rival(rival) => rival.name(),
             Self::Ledger(way, spread, _) => format!("{}, {}", way.name(), spread.name()),
         }
     }
@@ -46,19 +49,22 @@ impl Subject {
     const fn in_flight(self) -> usize {
         match self {
             Self::Baseline(_) => crate::baselines::CLIENTS,
+            Self::Rival(rival) => rival.in_flight(),
             Self::Ledger(_, _, in_flight) => in_flight,
         }
     }
 
     /// The naive design and the one-call design under the same spread. There is none under Zipf's law: uniform, which is faster.
     const fn rivals(self) -> Option<(Baseline, Baseline)> {
-        match self {
-            Self::Baseline(_) => None,
-            Self::Ledger(_, Spread::Uniform | Spread::Zipf, _) => {
-                Some((Baseline::NaiveUniform, Baseline::CallUniform))
-            }
-            Self::Ledger(_, Spread::Hot, _) => Some((Baseline::NaiveHot, Baseline::CallHot)),
-        }
+        let spread = match self {
+            Self::Baseline(_) => return None,
+            Self::Rival(rival) => rival.spread,
+            Self::Ledger(_, spread, _) => spread,
+        };
+        Some(match spread {
+            Spread::Uniform | Spread::Zipf => (Baseline::NaiveUniform, Baseline::CallUniform),
+            Spread::Hot => (Baseline::NaiveHot, Baseline::CallHot),
+        })
     }
 
     /// The ratio to the naive design that the ledger is to reach.
@@ -67,7 +73,7 @@ impl Subject {
             Self::Ledger(Way::Api, Spread::Uniform, 2_000) => Some(8.0),
             Self::Ledger(Way::Api, Spread::Hot, 2_000) => Some(75.0),
             Self::Ledger(Way::Api, Spread::Hot, 32) => Some(15.0),
-            Self::Baseline(_) | Self::Ledger(..) => None,
+            Self::Baseline(_) | Self::Rival(_) | Self::Ledger(..) => None,
         }
     }
 }

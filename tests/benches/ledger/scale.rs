@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Datelike as _, Months, NaiveTime, Utc};
+use e2e::load::cpu_time;
 use serde_json::{Value, json};
 use sqlx::{Executor as _, PgConnection};
 use svc_ledger::store::Store;
 use svc_ledger::store::read::{Named, Viewer, Window};
+use svc_ledger::store::verify;
 use tokio::task::JoinSet;
 
 use crate::api::{self, Ledger};
@@ -104,7 +106,9 @@ pub async fn run(arguments: &Arguments) {
     let booked = check::ledger(&mut root).await;
     assert_eq!(booked, transfers as i64);
     ledger.stop().await;
-    let text = table(&stages, &sizes);
+    let verified = verify(&server).await;
+    println!("{}", verified.line());
+    let text = format!("{}\n{}\n", table(&stages, &sizes), verified.line());
     println!("\n{text}\n{unshipped} audit events not yet shipped; sums zero, versions gapless");
     if transfers == TRANSFERS {
         std::fs::write(dev::repository().join("docs/benchmarks/ledger-scale.md"), text).unwrap();
@@ -114,6 +118,10 @@ pub async fn run(arguments: &Arguments) {
         let all = json!({
             "date": Utc::now().date_naive(), "accounts": ACCOUNTS, "in_flight": IN_FLIGHT, "months": MONTHS,
             "stages": stages, "by_month": months, "bytes_per_transfer": sizes, "events_unshipped_at_end": unshipped,
+            "verify": {
+                "rows": verified.rows, "rows_per_second": verified.per_second().round(),
+                "rows_per_cpu_second": verified.per_cpu_second().round(),
+            },
         });
         write("ledger-scale.json", &all);
     }
@@ -196,6 +204,42 @@ async fn stage(
         entries: read(store, Read::Entries(first, last)).await,
         bytes: sizes.iter().map(|(_, each)| each).sum(),
     }
+}
+
+/// What `svc-ledger verify` does, by the same function.
+struct Verified {
+    rows: i64,
+    wall: Duration,
+    cpu: Duration,
+}
+
+impl Verified {
+    fn per_second(&self) -> f64 {
+        self.rows as f64 / self.wall.as_secs_f64()
+    }
+
+    /// Of the verifier's own time; the server reads beside it.
+    fn per_cpu_second(&self) -> f64 {
+        self.rows as f64 / self.cpu.as_secs_f64()
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "`svc-ledger verify`: {} rows in {:.0} s, {:.0} rows/s; {:.0} rows a second of its own CPU time",
+            self.rows,
+            self.wall.as_secs_f64(),
+            self.per_second(),
+            self.per_cpu_second()
+        )
+    }
+}
+
+async fn verify(server: &Postgres) -> Verified {
+    let source = verify::source(&server.config(DATABASE)).unwrap();
+    let (began, spent) = (Instant::now(), cpu_time(std::process::id()));
+    let report = verify::verify(&source, |_| true).await.unwrap().expect("nobody ends it");
+    assert_eq!(report.found, 0, "the ledger is not as it must be");
+    Verified { rows: report.rows, wall: began.elapsed(), cpu: cpu_time(std::process::id()) - spent }
 }
 
 #[derive(Clone, Copy)]
