@@ -83,6 +83,12 @@ impl Ledger {
         })
     }
 
+    /// Whether a transfer could be made; makes none.
+    pub async fn validates(&self) -> bool {
+        let one = Command { validate_only: true, ..transfer((0, 1), "") };
+        self.store.submit(one).await.is_ok()
+    }
+
     /// Stops as SIGTERM would.
     pub async fn stop(self) {
         self.drain.stop();
