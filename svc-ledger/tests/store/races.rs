@@ -55,32 +55,26 @@ async fn what_may_happen_once_happens_once() {
         let request = pb::GetBalanceRequest { account_id: carl.to_string(), ..Default::default() };
         rpcs[1].get_balance(as_caller("carl", request)).await.unwrap().into_inner()
     };
+    let pay_if = |name: &'static str, condition: pb::AccountCondition| {
+        futures::future::join_all((0..TRIES).map(|number| {
+            let debit_condition = Some(condition);
+            let request =
+                pb::CreateTransferRequest { debit_condition, ..pay(&format!("{name}-{number}"), 1) };
+            rpcs[number % 2].create_transfer(as_caller("carl", request))
+        }))
+    };
     let seen = balance().await.version;
-    let payments = (0..TRIES).map(|number| {
-        let condition = pb::AccountCondition { if_version: Some(seen), ..Default::default() };
-        let request = pb::CreateTransferRequest {
-            debit_condition: Some(condition),
-            ..pay(&format!("version-{number}"), 1)
-        };
-        rpcs[number % 2].create_transfer(as_caller("carl", request))
-    });
-    let answers = futures::future::join_all(payments).await;
+    let condition = pb::AccountCondition { if_version: Some(seen), ..Default::default() };
+    let answers = pay_if("version", condition).await;
     one_and_all_others_refused(answers, Code::Aborted, "VERSION_MISMATCH");
     assert_eq!(balance().await.version, seen + 1);
 
     // And by what must be there before: 909 are left.
     let available = balance().await.available.unwrap().minor_units;
     assert_eq!(available, 909);
-    let payments = (0..TRIES).map(|number| {
-        let condition =
-            pb::AccountCondition { if_available_at_least_minor_units: Some(available), ..Default::default() };
-        let request = pb::CreateTransferRequest {
-            debit_condition: Some(condition),
-            ..pay(&format!("available-{number}"), 1)
-        };
-        rpcs[number % 2].create_transfer(as_caller("carl", request))
-    });
-    let answers = futures::future::join_all(payments).await;
+    let condition =
+        pb::AccountCondition { if_available_at_least_minor_units: Some(available), ..Default::default() };
+    let answers = pay_if("available", condition).await;
     one_and_all_others_refused(answers, Code::FailedPrecondition, "CONDITION_NOT_MET");
     check_invariants(&bank, &mut server.superuser("ledger").await).await;
     bank.stop().await;

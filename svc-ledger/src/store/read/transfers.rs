@@ -142,13 +142,16 @@ impl Store {
             Some(account) => vec![self.find(viewer, account, Scope::ReadEntries).await?.no],
             None => self.own_accounts(viewer).await?,
         };
-        let looked = if *filter == TransferFilter::default() { limit } else { LOOKED_THROUGH_MAX };
+        // Whoever carries out payments to other banks sees those alone.
+        let only = if *viewer == Viewer::Rail { EXTERNAL } else { 0 };
+        let all = only == 0 && *filter == TransferFilter::default();
+        let looked = if all { limit } else { LOOKED_THROUGH_MAX };
         let rows = sqlx::query(concat!(
             "WITH looked AS MATERIALIZED ( \
              SELECT DISTINCT x.id FROM unnest($1::bigint[]) a (no) CROSS JOIN LATERAL ( \
-             (SELECT id FROM ledger.journal WHERE dr = a.no AND kind = ANY ($4) AND (NOT $8 OR flags & 1 <> 0) AND id < $2 ORDER BY id DESC LIMIT $3) \
+             (SELECT id FROM ledger.journal WHERE dr = a.no AND kind = ANY ($4) AND id < $2 ORDER BY id DESC LIMIT $3) \
              UNION ALL \
-             (SELECT id FROM ledger.journal WHERE cr = a.no AND kind = ANY ($4) AND (NOT $8 OR flags & 1 <> 0) AND id < $2 ORDER BY id DESC LIMIT $3)) x \
+             (SELECT id FROM ledger.journal WHERE cr = a.no AND kind = ANY ($4) AND id < $2 ORDER BY id DESC LIMIT $3)) x \
              WHERE $6::text IS NULL OR ",
             admits!("a.no", "$5", "$6", "$7"),
             " ORDER BY x.id DESC LIMIT $3), passed AS (SELECT ",
@@ -159,7 +162,7 @@ impl Store {
             admits!("j.cr", "$5", "$6", "$7"),
             " AS payee FROM looked JOIN ledger.journal j ON j.id = looked.id ",
             joins!(),
-            "WHERE ($9::smallint IS NULL OR coalesce(h.state, $11) = $9) AND ($10::text IS NULL OR t.reference = $10) \
+            "WHERE j.flags & $8 = $8 AND ($9::smallint IS NULL OR coalesce(h.state, $11) = $9) AND ($10::text IS NULL OR t.reference = $10) \
              ORDER BY j.id DESC LIMIT $12) \
              SELECT p.*, l.n AS looked, l.last FROM passed p RIGHT JOIN \
              (SELECT count(*) AS n, (SELECT id FROM looked ORDER BY id LIMIT 1) AS last FROM looked) l ON true ORDER BY p.id DESC"
@@ -171,7 +174,7 @@ impl Store {
         .bind(viewer.customer())
         .bind(viewer.partner())
         .bind(Scope::ReadEntries as i16)
-        .bind(*viewer == Viewer::Rail)
+        .bind(only)
         .bind(filter.state.map(|state| state as i16))
         .bind(&filter.reference)
         .bind(TransferState::Posted as i16)
