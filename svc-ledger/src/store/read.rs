@@ -29,12 +29,15 @@ mod entries;
 mod journal;
 mod periods;
 mod proof;
+mod spans;
 mod transfers;
 
 pub use balance::Balance;
 pub use entries::{Entry, EntryFilter, Heading, Window};
 pub use journal::{Totals, Watched};
 pub use transfers::TransferFilter;
+
+use spans::Life;
 
 use std::time::Duration;
 
@@ -66,23 +69,54 @@ pub struct Listed<T> {
 }
 
 impl<T> Listed<T> {
-    /// From the rows of a statement that was to look at `most` rows: what it has found, each with how many were looked at and which
-    /// was the last; one row without an id where it has found nothing.
-    fn read(
-        rows: &[PgRow],
-        most: i64,
-        one: impl Fn(&PgRow) -> Result<T, sqlx::Error>,
-    ) -> Result<Self, sqlx::Error> {
-        let mut listed = Self { found: Vec::with_capacity(rows.len()), looked_through: None };
+    const EMPTY: Self = Self { found: Vec::new(), looked_through: None };
+
+    /// Adds what was found next, and answers whether the list wants more.
+    fn add(&mut self, look: Look<T>, left: &mut Quota) -> bool {
+        left.found -= look.found.len() as i64;
+        left.looked -= look.looked;
+        self.found.extend(look.found);
+        if left.looked <= 0 {
+            self.looked_through = look.last;
+        }
+        left.looked > 0 && left.found > 0
+    }
+}
+
+/// How much may still be found and looked at.
+#[derive(Clone, Copy, Debug)]
+struct Quota {
+    found: i64,
+    looked: i64,
+}
+
+impl Quota {
+    /// Of a list of `limit` items; if `all` that is looked at is found, no more than them is looked at.
+    fn of(limit: i64, all: bool) -> Self {
+        Self { found: limit, looked: if all { limit } else { LOOKED_THROUGH_MAX } }
+    }
+}
+
+/// What one look has found.
+struct Look<T> {
+    found: Vec<T>,
+    /// How many rows were looked at, and which was the last.
+    looked: i64,
+    last: Option<Uuid>,
+}
+
+impl<T> Look<T> {
+    /// From the rows of a statement: what it has found, each with how many were looked at and which was the last; one row without
+    /// an id where it has found nothing.
+    fn read(rows: &[PgRow], one: impl Fn(&PgRow) -> Result<T, sqlx::Error>) -> Result<Self, sqlx::Error> {
+        let mut look = Self { found: Vec::with_capacity(rows.len()), looked: 0, last: None };
         for row in rows {
-            if row.try_get::<i64, _>("looked")? >= most {
-                listed.looked_through = row.try_get("last")?;
-            }
+            (look.looked, look.last) = (row.try_get("looked")?, row.try_get("last")?);
             if row.try_get::<Option<Uuid>, _>("id")?.is_some() {
-                listed.found.push(one(row)?);
+                look.found.push(one(row)?);
             }
         }
-        Ok(listed)
+        Ok(look)
     }
 }
 
@@ -153,6 +187,7 @@ struct Found {
     no: i64,
     purpose: Purpose,
     currency: Currency,
+    life: Life,
 }
 
 impl Store {
@@ -189,8 +224,8 @@ impl Store {
         }
     }
 
-    /// Refuses a partner whose consent has ended since the account was found. What was read of it in between is empty, for the
-    /// statement asks again; but an empty answer would say that there is nothing.
+    /// Refuses a partner whose consent has ended since the account was found. Nothing was read of it from then on, for each
+    /// statement asks again; but a list that ends there would say that there is no more.
     async fn still(&self, viewer: &Viewer, account: &Named, scope: Scope) -> Result<(), Error> {
         match viewer.partner() {
             Some(_) => self.find(viewer, account, scope).await.map(|_| ()),
@@ -201,7 +236,8 @@ impl Store {
     /// The account, if the viewer may see of it what `scope` says.
     async fn find(&self, viewer: &Viewer, account: &Named, scope: Scope) -> Result<Found, Error> {
         let row = sqlx::query(concat!(
-            "SELECT a.no, a.purpose, a.currency, ",
+            "SELECT a.no, a.purpose, a.currency, (extract(epoch FROM a.opened_at) * 1000)::bigint AS first_ms, \
+             (extract(epoch FROM a.booked_at) * 1000)::bigint AS last_ms, ",
             admits!("a.no", "$2", "$3", "$4"),
             " AS own FROM ledger.account a WHERE a.id = $1"
         ))
@@ -218,6 +254,7 @@ impl Store {
                 no: row.try_get("no")?,
                 purpose: purpose(row.try_get("purpose")?)?,
                 currency: currency(row.try_get("currency")?)?,
+                life: Life { first: row.try_get("first_ms")?, last: row.try_get("last_ms")? },
             };
             Ok((found, row.try_get("own")?))
         };

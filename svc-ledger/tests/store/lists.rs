@@ -7,7 +7,7 @@ use proto::ledger::v1 as pb;
 use proto::ledger::v1::ledger_service_server::LedgerService as _;
 use sqlx::{Executor as _, PgConnection};
 use svc_ledger::rpc::Rpc;
-use svc_ledger::store::read::Viewer;
+use svc_ledger::store::read::{Viewer, Window};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
@@ -177,6 +177,71 @@ async fn nonsense_is_refused(rpc: &Rpc, carl: Uuid) {
     let next = pb::ListEntriesRequest { page_token, ..first };
     let page = rpc.list_entries(as_caller("carl", next)).await.unwrap().into_inner();
     assert_eq!(page.entries[0].amount.as_ref().unwrap().minor_units, -30);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_and_balances_of_the_past_reach_over_quiet_months() {
+    let server = Postgres::start().await;
+    let bank = Bank::on(&server).await;
+    let mut root = server.superuser("ledger").await;
+    sqlx::query("SELECT ledger.add_partitions(36)").execute(&mut root).await.unwrap();
+    let (carl, dora) = (bank.open("carl", -1_000).await, bank.open("dora", 0).await);
+    let mut booked = Vec::new();
+    for (number, quiet_days) in [0, 1, 40, 0, 100, 400, 0].into_iter().enumerate() {
+        // The next batch is booked at the time of the last, if that is later than the server's.
+        sqlx::query("UPDATE ledger.head SET booked_at = booked_at + $1 * interval '1 day'")
+            .bind(quiet_days)
+            .execute(&mut root)
+            .await
+            .unwrap();
+        let request = paid(&format!("key-{number}"), carl, dora, 1 + number as i64, "", false);
+        bank_time_passes(&mut root).await;
+        let rpc = Rpc::new(bank.store.clone(), vec![eur()]);
+        rpc.create_transfer(as_caller("carl", request)).await.unwrap();
+        booked.push(bank.store.balance(&Viewer::Staff, &named(dora)).await.unwrap());
+    }
+    let viewer = Viewer::Customer("dora".to_owned());
+    let window = |after, limit| Window { from: None, until: None, after, limit };
+    for limit in [1, 2, 3, 100] {
+        let (mut entries, mut after) = (Vec::new(), None);
+        loop {
+            let (_, page) = bank.store.entries(&viewer, &named(dora), window(after, limit)).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.row);
+            entries.extend(page.iter().map(|entry| entry.amount));
+        }
+        assert_eq!(entries, [1, 2, 3, 4, 5, 6, 7], "{limit} a page");
+        for account in [None, Some(&named(dora))] {
+            let (mut transfers, mut before) = (Vec::new(), None);
+            loop {
+                let page = bank.store.transfers(&viewer, account, before, limit).await.unwrap();
+                let Some(last) = page.last() else { break };
+                before = Some(last.id);
+                transfers.extend(page.iter().map(|transfer| transfer.amount));
+            }
+            assert_eq!(transfers, [7, 6, 5, 4, 3, 2, 1], "{limit} a page");
+        }
+    }
+    for balance in &booked {
+        let at = balance.booked_at.unwrap();
+        for (time, number) in [(at, 0), (at - 1, 1)] {
+            let then = bank.store.balance_as_of(&viewer, &named(dora), time).await.unwrap();
+            assert_eq!(then.version, balance.version - number, "as of {time}");
+        }
+    }
+    // Of a span within.
+    let (from, until) = (booked[2].booked_at, booked[5].booked_at);
+    let within = Window { from, until, after: None, limit: 100 };
+    let (_, page) = bank.store.entries(&viewer, &named(dora), within).await.unwrap();
+    assert_eq!(page.iter().map(|entry| entry.amount).collect::<Vec<_>>(), [3, 4, 5]);
+    check_invariants(&bank, &mut root).await;
+    bank.stop().await;
+}
+
+/// So that no two bookings have the same time.
+async fn bank_time_passes(root: &mut PgConnection) {
+    root.execute("UPDATE ledger.head SET booked_at = booked_at + interval '5 milliseconds'").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,9 +1,11 @@
 //! What an account holds: now from its row, at a booking time from the journal's last row about it. The ids of the journal carry
-//! the booking time, so a balance in the past is two descents of an index, however old it is.
+//! the booking time, so a balance in the past is two descents of an index, however old it is, a [span](super::spans) at a time.
 
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use uuid::Uuid;
 
+use super::spans::{Span, backwards};
 use super::{Named, Viewer};
 use crate::domain::account::{Purpose, Totals};
 use crate::domain::currency::Currency;
@@ -82,29 +84,6 @@ impl Store {
         let found = self.find(viewer, account, Scope::ReadBalance).await?;
         let end = as_of.saturating_add(1);
         self.settled(end).await?;
-        let row = sqlx::query(concat!(
-            "SELECT * FROM ( \
-             (SELECT id, seq, dr_version AS version, dr_posted AS posted, dr_held AS held, dr_expected AS expected, \
-              (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
-              FROM ledger.journal WHERE dr = $1 AND id < $2 ORDER BY id DESC LIMIT 1) \
-             UNION ALL \
-             (SELECT id, seq, cr_version, cr_posted, cr_held, cr_expected, \
-              (extract(epoch FROM booked_at) * 1000)::bigint \
-              FROM ledger.journal WHERE cr = $1 AND id < $2 AND kind <> $6 ORDER BY id DESC LIMIT 1)) side \
-             WHERE $3::text IS NULL OR ",
-            admits!("$1", "$4", "$3", "$5"),
-            " ORDER BY id DESC LIMIT 1"
-        ))
-        .bind(found.no)
-        .bind(first_id_at(end))
-        .bind(viewer.partner())
-        .bind(viewer.customer())
-        .bind(Scope::ReadBalance as i16)
-        // A grant tells of the account, but nothing of what it holds has changed by it.
-        .bind(Kind::Grant as i16)
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(Error::reading)?;
         let blank = Balance {
             purpose: found.purpose,
             currency: found.currency,
@@ -115,10 +94,40 @@ impl Store {
             seq: 0,
             booked_at: None,
         };
-        match row {
-            Some(row) => past(&row, blank).map_err(Error::reading),
-            None => self.still(viewer, account, Scope::ReadBalance).await.map(|()| blank),
+        for span in backwards((Uuid::nil(), first_id_at(end)), found.life) {
+            if let Some(row) = self.last_row(viewer, found.no, span).await? {
+                return past(&row, blank).map_err(Error::reading);
+            }
         }
+        self.still(viewer, account, Scope::ReadBalance).await.map(|()| blank)
+    }
+
+    /// The newest row of the account in a span that says what it holds.
+    async fn last_row(&self, viewer: &Viewer, no: i64, span: Span) -> Result<Option<PgRow>, Error> {
+        sqlx::query(concat!(
+            "SELECT * FROM ( \
+             (SELECT id, seq, dr_version AS version, dr_posted AS posted, dr_held AS held, dr_expected AS expected, \
+              (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
+              FROM ledger.journal WHERE dr = $1 AND id >= $7 AND id < $2 ORDER BY id DESC LIMIT 1) \
+             UNION ALL \
+             (SELECT id, seq, cr_version, cr_posted, cr_held, cr_expected, \
+              (extract(epoch FROM booked_at) * 1000)::bigint \
+              FROM ledger.journal WHERE cr = $1 AND id >= $7 AND id < $2 AND kind <> $6 ORDER BY id DESC LIMIT 1)) side \
+             WHERE $3::text IS NULL OR ",
+            admits!("$1", "$4", "$3", "$5"),
+            " ORDER BY id DESC LIMIT 1"
+        ))
+        .bind(no)
+        .bind(span.1)
+        .bind(viewer.partner())
+        .bind(viewer.customer())
+        .bind(Scope::ReadBalance as i16)
+        // A grant tells of the account, but nothing of what it holds has changed by it.
+        .bind(Kind::Grant as i16)
+        .bind(span.0)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(Error::reading)
     }
 
     /// What the account held at one of its versions.

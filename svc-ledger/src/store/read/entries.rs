@@ -1,12 +1,13 @@
 //! The posted entries of an account with the balance after each, in the journal's order. Both sides' indexes are in that order,
-//! so a page costs its own length, wherever in the past it lies.
+//! so a page costs its own length, wherever in the past it lies: it is looked for a [span](super::spans) at a time.
 
 use chrono::NaiveDate;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{LOOKED_THROUGH_MAX, Listed, Named, Viewer};
+use super::spans::{Span, forwards};
+use super::{Listed, Look, Named, Quota, Viewer};
 use crate::domain::account::Purpose;
 use crate::domain::currency::Currency;
 use crate::domain::grant::Scope;
@@ -104,54 +105,73 @@ impl Store {
         if let Some(until) = window.until {
             self.settled(until).await?;
         }
-        let first = first_id_at(window.from.unwrap_or_default());
+        // An entry's id is behind that of the page before, and so at or behind the smallest id after it.
+        let after =
+            window.after.map_or(Uuid::nil(), |after| Uuid::from_u128(after.as_u128().saturating_add(1)));
+        let first = first_id_at(window.from.unwrap_or_default()).max(after);
         let until = window.until.map_or(Uuid::max(), first_id_at);
-        let looked = if *filter == EntryFilter::default() { window.limit } else { LOOKED_THROUGH_MAX };
+        let (mut listed, mut left) =
+            (Listed::EMPTY, Quota::of(window.limit, *filter == EntryFilter::default()));
+        for span in forwards((first, until), found.life) {
+            let look = self.look_at_entries(viewer, found.no, filter, span, left).await?;
+            if !listed.add(look, &mut left) {
+                break;
+            }
+        }
+        if left.found > 0 {
+            self.still(viewer, account, Scope::ReadEntries).await?;
+        }
+        Ok((Heading { purpose: found.purpose, currency: found.currency }, listed))
+    }
+
+    async fn look_at_entries(
+        &self,
+        viewer: &Viewer,
+        no: i64,
+        filter: &EntryFilter,
+        span: Span,
+        quota: Quota,
+    ) -> Result<Look<Entry>, Error> {
         let rows = sqlx::query(concat!(
             "WITH looked AS MATERIALIZED (SELECT * FROM ( \
              (SELECT id, CASE WHEN kind = $6 THEN ref ELSE id END AS transfer, -amount AS amount, dr_posted AS balance, dr_version AS version, seq, \
               cr AS other, value_date, (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
-              FROM ledger.journal WHERE dr = $1 AND kind IN ($5, $6, $11) AND id >= $2 AND id < $3 AND id > $8 \
+              FROM ledger.journal WHERE dr = $1 AND kind IN ($5, $6, $10) AND id >= $2 AND id < $3 \
               ORDER BY id LIMIT $4) \
              UNION ALL \
              (SELECT id, CASE WHEN kind = $6 THEN ref ELSE id END AS transfer, amount, cr_posted, cr_version, seq, dr, value_date, \
               (extract(epoch FROM booked_at) * 1000)::bigint \
-              FROM ledger.journal WHERE cr = $1 AND kind IN ($5, $6, $11) AND id >= $2 AND id < $3 AND id > $8 \
+              FROM ledger.journal WHERE cr = $1 AND kind IN ($5, $6, $10) AND id >= $2 AND id < $3 \
               ORDER BY id LIMIT $4)) side ORDER BY id LIMIT $4), \
              passed AS (SELECT e.*, o.id AS other_id, o.purpose AS other_purpose, o.currency AS other_currency, d.reference, ",
-            admits!("o.no", "$7", "$9", "$10"),
+            admits!("o.no", "$7", "$8", "$9"),
             " AS own FROM looked e JOIN ledger.account o ON o.no = e.other \
              LEFT JOIN ledger.transfer_detail d ON d.transfer = e.transfer \
-             WHERE ($12::bigint IS NULL OR abs(e.amount) >= $12) AND ($13::bigint IS NULL OR abs(e.amount) <= $13) \
-             AND ($14::text IS NULL OR d.reference = $14) AND ($9::text IS NULL OR ",
-            admits!("$1", "$7", "$9", "$10"),
-            ") ORDER BY e.id LIMIT $15) \
+             WHERE ($11::bigint IS NULL OR abs(e.amount) >= $11) AND ($12::bigint IS NULL OR abs(e.amount) <= $12) \
+             AND ($13::text IS NULL OR d.reference = $13) AND ($8::text IS NULL OR ",
+            admits!("$1", "$7", "$8", "$9"),
+            ") ORDER BY e.id LIMIT $14) \
              SELECT p.*, l.n AS looked, l.last FROM passed p RIGHT JOIN \
              (SELECT count(*) AS n, (SELECT id FROM looked ORDER BY id DESC LIMIT 1) AS last FROM looked) l ON true ORDER BY p.id"
         ))
-        .bind(found.no)
-        .bind(first)
-        .bind(until)
-        .bind(looked)
+        .bind(no)
+        .bind(span.0)
+        .bind(span.1)
+        .bind(quota.looked)
         .bind(Kind::Transfer as i16)
         .bind(Kind::Post as i16)
         .bind(viewer.customer())
-        .bind(window.after.unwrap_or(Uuid::nil()))
         .bind(viewer.partner())
         .bind(Scope::ReadEntries as i16)
         .bind(Kind::Reverse as i16)
         .bind(filter.amount_min)
         .bind(filter.amount_max)
         .bind(&filter.reference)
-        .bind(window.limit)
+        .bind(quota.found)
         .fetch_all(&self.pool)
         .await
         .map_err(Error::reading)?;
-        let listed = Listed::read(&rows, looked, |row| entry(row, viewer)).map_err(Error::reading)?;
-        if listed.found.is_empty() {
-            self.still(viewer, account, Scope::ReadEntries).await?;
-        }
-        Ok((Heading { purpose: found.purpose, currency: found.currency }, listed))
+        Look::read(&rows, |row| entry(row, viewer)).map_err(Error::reading)
     }
 }
 

@@ -4,7 +4,8 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::{LOOKED_THROUGH_MAX, Listed, Named, Viewer};
+use super::spans::{Life, Span, backwards};
+use super::{Found, Listed, Look, Named, Quota, Viewer};
 use crate::domain::account::Purpose;
 use crate::domain::command::ExternalPayee;
 use crate::domain::grant::Scope;
@@ -138,20 +139,41 @@ impl Store {
         filter: &TransferFilter,
     ) -> Result<Listed<Transfer>, Error> {
         let accounts = match account {
-            Some(account) if *viewer == Viewer::Rail => vec![self.settlement(account).await?],
-            Some(account) => vec![self.find(viewer, account, Scope::ReadEntries).await?.no],
+            Some(account) if *viewer == Viewer::Rail => self.settlement(account).await?.into(),
+            Some(account) => self.find(viewer, account, Scope::ReadEntries).await?.into(),
             None => self.own_accounts(viewer).await?,
         };
         // Whoever carries out payments to other banks sees those alone.
         let only = if *viewer == Viewer::Rail { EXTERNAL } else { 0 };
-        let all = only == 0 && *filter == TransferFilter::default();
-        let looked = if all { limit } else { LOOKED_THROUGH_MAX };
+        let (mut listed, mut left) =
+            (Listed::EMPTY, Quota::of(limit, only == 0 && *filter == TransferFilter::default()));
+        for span in backwards((Uuid::nil(), before.unwrap_or(Uuid::max())), accounts.life) {
+            let look = self.look_at_transfers(viewer, &accounts.numbers, only, filter, span, left).await?;
+            if !listed.add(look, &mut left) {
+                break;
+            }
+        }
+        if let (true, Some(account)) = (left.found > 0, account) {
+            self.still(viewer, account, Scope::ReadEntries).await?;
+        }
+        Ok(listed)
+    }
+
+    async fn look_at_transfers(
+        &self,
+        viewer: &Viewer,
+        accounts: &[i64],
+        only: i16,
+        filter: &TransferFilter,
+        span: Span,
+        quota: Quota,
+    ) -> Result<Look<Transfer>, Error> {
         let rows = sqlx::query(concat!(
             "WITH looked AS MATERIALIZED ( \
              SELECT DISTINCT x.id FROM unnest($1::bigint[]) a (no) CROSS JOIN LATERAL ( \
-             (SELECT id FROM ledger.journal WHERE dr = a.no AND kind = ANY ($4) AND id < $2 ORDER BY id DESC LIMIT $3) \
+             (SELECT id FROM ledger.journal WHERE dr = a.no AND kind = ANY ($4) AND id >= $13 AND id < $2 ORDER BY id DESC LIMIT $3) \
              UNION ALL \
-             (SELECT id FROM ledger.journal WHERE cr = a.no AND kind = ANY ($4) AND id < $2 ORDER BY id DESC LIMIT $3)) x \
+             (SELECT id FROM ledger.journal WHERE cr = a.no AND kind = ANY ($4) AND id >= $13 AND id < $2 ORDER BY id DESC LIMIT $3)) x \
              WHERE $6::text IS NULL OR ",
             admits!("a.no", "$5", "$6", "$7"),
             " ORDER BY x.id DESC LIMIT $3), passed AS (SELECT ",
@@ -168,8 +190,8 @@ impl Store {
              (SELECT count(*) AS n, (SELECT id FROM looked ORDER BY id LIMIT 1) AS last FROM looked) l ON true ORDER BY p.id DESC"
         ))
         .bind(accounts)
-        .bind(before.unwrap_or(Uuid::max()))
-        .bind(looked)
+        .bind(span.1)
+        .bind(quota.looked)
         .bind(MAKING)
         .bind(viewer.customer())
         .bind(viewer.partner())
@@ -178,40 +200,57 @@ impl Store {
         .bind(filter.state.map(|state| state as i16))
         .bind(&filter.reference)
         .bind(TransferState::Posted as i16)
-        .bind(limit)
+        .bind(quota.found)
+        .bind(span.0)
         .fetch_all(&self.pool)
         .await
         .map_err(Error::reading)?;
-        let listed = Listed::read(&rows, looked, |row| shown(row, viewer)).map_err(Error::reading)?;
-        if let (true, Some(account)) = (listed.found.is_empty(), account) {
-            self.still(viewer, account, Scope::ReadEntries).await?;
-        }
-        Ok(listed)
+        Look::read(&rows, |row| shown(row, viewer)).map_err(Error::reading)
     }
 
-    /// The number of a settlement account, towards which the payments lie that a rail partner carries out. Of others it learns
+    /// A settlement account, towards which the payments lie that a rail partner carries out. Of others it learns
     /// nothing, not even whether they exist.
-    async fn settlement(&self, account: &Named) -> Result<i64, Error> {
+    async fn settlement(&self, account: &Named) -> Result<Found, Error> {
         let found = self.find(&Viewer::Staff, account, Scope::ReadEntries).await;
         match found {
-            Ok(found) if found.purpose == Purpose::Settlement => Ok(found.no),
+            Ok(found) if found.purpose == Purpose::Settlement => Ok(found),
             Ok(_) | Err(Error::NotFound { .. }) => Err(Error::NotPermitted),
             Err(error) => Err(error),
         }
     }
 
-    async fn own_accounts(&self, viewer: &Viewer) -> Result<Vec<i64>, Error> {
+    async fn own_accounts(&self, viewer: &Viewer) -> Result<Accounts, Error> {
         // The page asks again for each of them; here only those are left out that need not be gone through.
-        sqlx::query_scalar(concat!(
-            "SELECT o.account FROM ledger.party o WHERE o.customer = $1 AND ",
+        let row = sqlx::query(concat!(
+            "SELECT coalesce(array_agg(a.no), '{}') AS numbers, \
+             coalesce((extract(epoch FROM min(a.opened_at)) * 1000)::bigint, 0) AS first_ms, \
+             coalesce((extract(epoch FROM max(a.booked_at)) * 1000)::bigint, 0) AS last_ms \
+             FROM ledger.party o JOIN ledger.account a ON a.no = o.account WHERE o.customer = $1 AND ",
             admits!("o.account", "$1", "$2", "$3")
         ))
         .bind(viewer.customer())
         .bind(viewer.partner())
         .bind(Scope::ReadEntries as i16)
-        .fetch_all(&self.pool)
+        .fetch_one(&self.pool)
         .await
-        .map_err(Error::reading)
+        .map_err(Error::reading)?;
+        let accounts = || -> Result<Accounts, sqlx::Error> {
+            let life = Life { first: row.try_get("first_ms")?, last: row.try_get("last_ms")? };
+            Ok(Accounts { numbers: row.try_get("numbers")?, life })
+        };
+        accounts().map_err(Error::reading)
+    }
+}
+
+/// Accounts whose transfers are listed together.
+struct Accounts {
+    numbers: Vec<i64>,
+    life: Life,
+}
+
+impl From<Found> for Accounts {
+    fn from(found: Found) -> Self {
+        Self { numbers: vec![found.no], life: found.life }
     }
 }
 
