@@ -6,8 +6,10 @@
 -- database would then last for as long as a session. LATERAL with LIMIT or OFFSET leaves it no choice.
 
 -- Locks the head and reads all that a batch concerns, as columns of one row. In a volatile function every statement has a
--- snapshot of its own: those after the lock see everything that was committed before it was granted.
+-- snapshot of its own: those after the lock see everything that was committed before it was granted. If the journal still ends at
+-- the hash that the caller knows, nothing has changed since, and only what it does not remember of accounts and parties is read.
 CREATE FUNCTION ledger.open_batch(
+    known_hash bytea, unknown_account_ids uuid[], unknown_party_ids uuid[],
     account_ids uuid[], party_ids uuid[], hold_ids uuid[], scopes bytea[], request_ids text[],
     consents uuid[], debited uuid[], debiting text[], chain_ids uuid[], reversed uuid[], closing boolean,
     OUT head_seq bigint, OUT head_hash bytea, OUT now_ms bigint, OUT closed_until date,
@@ -43,6 +45,11 @@ BEGIN
     SELECT (extract(epoch FROM date_trunc('milliseconds', greatest(clock_timestamp(), h.booked_at))) * 1000)::bigint, h.closed_until
       INTO STRICT now_ms, closed_until
       FROM ledger.head h;
+
+    IF head_hash = known_hash THEN
+        account_ids := unknown_account_ids;
+        party_ids := unknown_party_ids;
+    END IF;
 
     IF cardinality(hold_ids) > 0 THEN
         SELECT array_agg(h.id), array_agg(h.creator), array_agg(h.dr), array_agg(h.cr), array_agg(h.amount),

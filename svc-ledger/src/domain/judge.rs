@@ -66,6 +66,8 @@ pub struct Judged {
     pub details: Vec<(Uuid, Detail)>,
     /// What the audit is told.
     pub events: Vec<Event>,
+    /// What the batch concerned, as it stands after it.
+    pub after: View,
 }
 
 impl Judged {
@@ -350,13 +352,17 @@ impl Judge {
         Party { id: account.id, purpose: account.purpose }
     }
 
-    fn finish(self, verdicts: Vec<Verdict>) -> Judged {
+    fn finish(mut self, verdicts: Vec<Verdict>) -> Judged {
+        let batch = Batch::new(self.view.head.hash, &self.rows);
+        if let (Some(batch), Some(last)) = (&batch, self.rows.last()) {
+            (self.view.head.seq, self.view.head.hash) = (last.seq, batch.hash);
+        }
         let accounts = self.view.accounts.rows();
         let hold = |id: &Uuid| self.view.holds.get(id).map(|hold| (*id, *hold));
         let grant = |consent: &Uuid| self.view.grants.get(consent).cloned();
         Judged {
             verdicts,
-            batch: Batch::new(self.view.head.hash, &self.rows),
+            batch,
             opened: accounts[self.known..].to_vec(),
             changed: self
                 .before
@@ -379,6 +385,7 @@ impl Judge {
             outcomes: self.outcomes,
             details: self.details,
             events: self.events,
+            after: self.view,
         }
     }
 }

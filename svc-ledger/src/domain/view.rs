@@ -127,10 +127,10 @@ impl Accounts {
 pub struct View {
     /// Where the journal ends.
     pub head: Head,
-    /// The accounts that commands name and those of the holds and transfers they name; unknown ones are missing.
+    /// The accounts that commands name and those of the holds and transfers they name; unknown ones are missing, others may be there.
     pub accounts: Accounts,
     /// The customers of accounts that a customer debits, that are to be opened, or that were credited by a transfer to be reversed,
-    /// by account number.
+    /// by account number; all of an account's, or none.
     pub parties: HashMap<i64, Vec<String>>,
     /// The grants that commands set, those by which partners debit, and those that the holds named have taken from, by consent.
     pub grants: BTreeMap<Uuid, Grant>,

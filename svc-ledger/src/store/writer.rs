@@ -89,6 +89,7 @@ impl Writer {
             timeout: config.timeout(),
             waiting,
             link: None,
+            memory: None,
             commit_sent: false,
             reachable: Arc::clone(&reachable),
             health: health.clone(),
@@ -175,6 +176,7 @@ struct Task {
     timeout: Duration,
     waiting: Queue,
     link: Option<Link>,
+    memory: Option<batch::Memory>,
     /// Whether the last attempt came as far as sending its COMMIT.
     commit_sent: bool,
     reachable: Arc<AtomicBool>,
@@ -300,7 +302,8 @@ impl Task {
         };
         let units = || batch.iter().map(|submission| &submission.unit);
         let connection = link.begin().await?;
-        let view = batch::open(connection, units()).await?;
+        // Whatever fails from here on, nothing is remembered.
+        let view = batch::open(connection, units(), self.memory.take()).await?;
         let head = view.head;
         let judged = judge::judge(view, units());
         if !judged.is_empty() {
@@ -308,6 +311,7 @@ impl Task {
         }
         self.commit_sent = !judged.is_empty();
         link.commit(!self.waiting.is_empty()).await?;
+        self.memory = batch::Memory::of(judged.after);
         if !judged.events.is_empty()
             && let Some(bell) = self.bell.get()
         {

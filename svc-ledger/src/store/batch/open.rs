@@ -1,12 +1,14 @@
 //! Opens a batch: locks the head, and turns what the server read under it into the [`View`] that is judged.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 use chrono::NaiveDate;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, Row as _};
 use uuid::Uuid;
 
+use super::{call, memory::Memory};
 use crate::domain::account::{Account, Totals};
 use crate::domain::command::{Action, Command, Unit};
 use crate::domain::grant::{Grant, Terms};
@@ -96,13 +98,18 @@ impl Named {
     }
 }
 
-/// Locks the head, to be held to the end of the transaction, and reads what the commands concern.
+/// Locks the head, to be held to the end of the transaction, and reads what the commands concern and is not remembered.
 pub(in crate::store) async fn open<'a>(
     connection: &mut PgConnection,
     units: impl IntoIterator<Item = &'a Unit>,
+    memory: Option<Memory>,
 ) -> Result<View, sqlx::Error> {
     let named = Named::by(units);
-    let row = sqlx::query("SELECT * FROM ledger.open_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
+    let memory = memory.unwrap_or_default();
+    let row = sqlx::query(OPEN.as_str())
+        .bind(memory.hash)
+        .bind(memory.unknown_accounts(&named.accounts))
+        .bind(memory.unknown_parties(&named.parties))
         .bind(named.accounts)
         .bind(named.parties)
         .bind(named.holds)
@@ -116,15 +123,19 @@ pub(in crate::store) async fn open<'a>(
         .bind(named.closing)
         .fetch_one(connection)
         .await?;
+    let head = Head {
+        seq: row.try_get("head_seq")?,
+        hash: hash(row.try_get("head_hash")?)?,
+        now: row.try_get("now_ms")?,
+        closed_until: row.try_get("closed_until")?,
+    };
+    let Memory { mut accounts, mut parties, .. } = memory.at(head.hash);
+    add_accounts(&row, &mut accounts)?;
+    add_parties(&row, &mut parties)?;
     Ok(View {
-        head: Head {
-            seq: row.try_get("head_seq")?,
-            hash: hash(row.try_get("head_hash")?)?,
-            now: row.try_get("now_ms")?,
-            closed_until: row.try_get("closed_until")?,
-        },
-        accounts: accounts(&row)?,
-        parties: parties(&row)?,
+        head,
+        accounts,
+        parties,
         grants: grants(&row)?,
         holds: holds(&row)?,
         directs: directs(&row)?,
@@ -134,6 +145,10 @@ pub(in crate::store) async fn open<'a>(
     })
 }
 
+/// How many parameters `ledger.open_batch` has.
+const PARAMETERS: usize = 14;
+static OPEN: LazyLock<String> = LazyLock::new(|| call("SELECT * FROM ledger.open_batch", PARAMETERS));
+
 /// An array column; absent stands for empty.
 fn array<T>(row: &PgRow, name: &str) -> Result<Vec<T>, sqlx::Error>
 where
@@ -142,7 +157,8 @@ where
     Ok(row.try_get::<Option<Vec<T>>, _>(name)?.unwrap_or_default())
 }
 
-fn accounts(row: &PgRow) -> Result<Accounts, sqlx::Error> {
+/// Adds those that were read. Of the accounts of holds and transfers that are named, some may be remembered.
+fn add_accounts(row: &PgRow, accounts: &mut Accounts) -> Result<(), sqlx::Error> {
     let no: Vec<i64> = array(row, "account_no")?;
     let id: Vec<Uuid> = array(row, "account_id")?;
     let currencies: Vec<i16> = array(row, "account_currency")?;
@@ -159,8 +175,10 @@ fn accounts(row: &PgRow) -> Result<Accounts, sqlx::Error> {
     let dr_pending: Vec<i64> = array(row, "account_dr_pending")?;
     let cr_pending: Vec<i64> = array(row, "account_cr_pending")?;
     let opened: Vec<i64> = array(row, "account_opened_ms")?;
-    let mut accounts = Accounts::default();
     for place in 0..no.len() {
+        if accounts.place_of_no(no[place]).is_some() {
+            continue;
+        }
         accounts.add(Account {
             no: no[place],
             id: id[place],
@@ -181,16 +199,18 @@ fn accounts(row: &PgRow) -> Result<Accounts, sqlx::Error> {
             opened_at: opened[place],
         });
     }
-    Ok(accounts)
+    Ok(())
 }
 
-fn parties(row: &PgRow) -> Result<HashMap<i64, Vec<String>>, sqlx::Error> {
-    let mut parties: HashMap<i64, Vec<String>> = HashMap::new();
+/// Adds those that were read, each account's whole.
+fn add_parties(row: &PgRow, parties: &mut HashMap<i64, Vec<String>>) -> Result<(), sqlx::Error> {
+    let mut read: HashMap<i64, Vec<String>> = HashMap::new();
     let customers: Vec<String> = array(row, "party_customer")?;
     for (account, customer) in array::<i64>(row, "party_account")?.into_iter().zip(customers) {
-        parties.entry(account).or_default().push(customer);
+        read.entry(account).or_default().push(customer);
     }
-    Ok(parties)
+    parties.extend(read);
+    Ok(())
 }
 
 fn holds(row: &PgRow) -> Result<BTreeMap<Uuid, Hold>, sqlx::Error> {

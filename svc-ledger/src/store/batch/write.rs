@@ -7,6 +7,7 @@ use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
+use super::call;
 use crate::domain::account::{Account, Amount};
 use crate::domain::currency::Currency;
 use crate::domain::journal::{Row, Side};
@@ -50,16 +51,16 @@ pub(in crate::store) async fn write(
 
 /// How many parameters `ledger.write_batch` has.
 const PARAMETERS: usize = 83;
-static WRITE: LazyLock<String> = LazyLock::new(|| call("write_batch", PARAMETERS));
-
-/// The text that calls a function with so many parameters.
-fn call(function: &str, parameters: usize) -> String {
-    let places: Vec<String> = (1..=parameters).map(|place| format!("${place}")).collect();
-    format!("SELECT ledger.{function}({})", places.join(", "))
-}
+static WRITE: LazyLock<String> = LazyLock::new(|| call("SELECT ledger.write_batch", PARAMETERS));
 
 fn column<T, U>(items: &[T], of: impl Fn(&T) -> U) -> Vec<U> {
     items.iter().map(of).collect()
+}
+
+/// The same of what most items do not have. A column that none has is not sent: the function takes null for as many as there are.
+fn sparse<T, U>(items: &[T], of: impl Fn(&T) -> Option<U>) -> Option<Vec<Option<U>>> {
+    let values = column(items, of);
+    values.iter().any(Option::is_some).then_some(values)
 }
 
 fn bind_journal(query: Bound, rows: &[Row]) -> Bound {
@@ -74,7 +75,7 @@ fn bind_journal(query: Bound, rows: &[Row]) -> Bound {
         .bind(debit(|side| side.account))
         .bind(credit(|side| side.account))
         .bind(column(rows, |row| row.amount))
-        .bind(column(rows, |row| row.remaining))
+        .bind(sparse(rows, |row| row.remaining))
         .bind(debit(|side| side.version))
         .bind(debit(|side| side.posted))
         .bind(debit(|side| side.held))
@@ -83,24 +84,24 @@ fn bind_journal(query: Bound, rows: &[Row]) -> Bound {
         .bind(credit(|side| side.posted))
         .bind(credit(|side| side.held))
         .bind(credit(|side| side.expected))
-        .bind(column(rows, |row| row.floor))
-        .bind(column(rows, |row| row.ceiling))
-        .bind(column(rows, |row| row.revision))
-        .bind(column(rows, |row| row.link))
-        .bind(column(rows, |row| row.reference))
-        .bind(column(rows, |row| row.gl_code))
-        .bind(column(rows, |row| row.value_date))
+        .bind(sparse(rows, |row| row.floor))
+        .bind(sparse(rows, |row| row.ceiling))
+        .bind(sparse(rows, |row| row.revision))
+        .bind(sparse(rows, |row| row.link))
+        .bind(sparse(rows, |row| row.reference))
+        .bind(sparse(rows, |row| row.gl_code))
+        .bind(sparse(rows, |row| row.value_date))
         .bind(column(rows, |row| *row.actor.as_bytes()))
-        .bind(column(rows, |row| row.party.clone()))
-        .bind(column(rows, |row| row.detail_hash))
+        .bind(sparse(rows, |row| row.party.clone()))
+        .bind(sparse(rows, |row| row.detail_hash))
         .bind(column(rows, |row| row.salt))
-        .bind(column(rows, |row| row.exchange.as_ref().map(|exchange| exchange.quote.clone())))
-        .bind(column(rows, |row| row.exchange.as_ref().map(|exchange| exchange.rate.clone())))
-        .bind(column(rows, |row| row.consent.map(|taken| taken.consent)))
-        .bind(column(rows, |row| row.consent.map(|taken| taken.used)))
-        .bind(column(rows, |row| row.bounds.and_then(|bounds| minor_units(bounds.per_transfer_max))))
-        .bind(column(rows, |row| row.bounds.and_then(|bounds| minor_units(bounds.total_max))))
-        .bind(column(rows, |row| row.bounds.map(|bounds| bounds.expires_at).or(row.expires_at)))
+        .bind(sparse(rows, |row| row.exchange.as_ref().map(|exchange| exchange.quote.clone())))
+        .bind(sparse(rows, |row| row.exchange.as_ref().map(|exchange| exchange.rate.clone())))
+        .bind(sparse(rows, |row| row.consent.map(|taken| taken.consent)))
+        .bind(sparse(rows, |row| row.consent.map(|taken| taken.used)))
+        .bind(sparse(rows, |row| row.bounds.and_then(|bounds| minor_units(bounds.per_transfer_max))))
+        .bind(sparse(rows, |row| row.bounds.and_then(|bounds| minor_units(bounds.total_max))))
+        .bind(sparse(rows, |row| row.bounds.map(|bounds| bounds.expires_at).or(row.expires_at)))
 }
 
 fn minor_units(cap: Option<Amount>) -> Option<i64> {

@@ -5,13 +5,14 @@ use std::sync::LazyLock;
 
 use sqlx::PgConnection;
 
-use super::{call, column, minor_units};
+use super::{column, minor_units};
 use crate::domain::judge::Judged;
 use crate::domain::view::Head;
+use crate::store::batch::call;
 
 /// How many parameters `ledger.write_settings` has.
 const PARAMETERS: usize = 37;
-static WRITE: LazyLock<String> = LazyLock::new(|| call("write_settings", PARAMETERS));
+static WRITE: LazyLock<String> = LazyLock::new(|| call("SELECT ledger.write_settings", PARAMETERS));
 
 /// Whether there is anything of that in it.
 pub(super) fn are_in(judged: &Judged) -> bool {
