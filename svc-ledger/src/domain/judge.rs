@@ -66,8 +66,6 @@ pub struct Judged {
     pub details: Vec<(Uuid, Detail)>,
     /// What the audit is told.
     pub events: Vec<Event>,
-    /// What the batch concerned, as it stands after it.
-    pub after: View,
 }
 
 impl Judged {
@@ -78,9 +76,10 @@ impl Judged {
     }
 }
 
-/// Judges `units` against `view`.
+/// Judges `units` against `view`. Answers besides how the view stands after them: the next batch may be judged against that, if it
+/// concerns nothing else.
 #[must_use]
-pub fn judge<'a>(view: View, units: impl IntoIterator<Item = &'a Unit>) -> Judged {
+pub fn judge<'a>(view: View, units: impl IntoIterator<Item = &'a Unit>) -> (Judged, View) {
     let mut judge = Judge::new(view);
     let mut verdicts = Vec::new();
     for unit in units {
@@ -352,7 +351,7 @@ impl Judge {
         Party { id: account.id, purpose: account.purpose }
     }
 
-    fn finish(mut self, verdicts: Vec<Verdict>) -> Judged {
+    fn finish(mut self, verdicts: Vec<Verdict>) -> (Judged, View) {
         let batch = Batch::new(self.view.head.hash, &self.rows);
         if let (Some(batch), Some(last)) = (&batch, self.rows.last()) {
             (self.view.head.seq, self.view.head.hash) = (last.seq, batch.hash);
@@ -360,7 +359,7 @@ impl Judge {
         let accounts = self.view.accounts.rows();
         let hold = |id: &Uuid| self.view.holds.get(id).map(|hold| (*id, *hold));
         let grant = |consent: &Uuid| self.view.grants.get(consent).cloned();
-        Judged {
+        let judged = Judged {
             verdicts,
             batch,
             opened: accounts[self.known..].to_vec(),
@@ -385,8 +384,8 @@ impl Judge {
             outcomes: self.outcomes,
             details: self.details,
             events: self.events,
-            after: self.view,
-        }
+        };
+        (judged, self.view)
     }
 }
 

@@ -24,7 +24,6 @@ use super::numbers::Numbers;
 use super::{batch, link::Link, schema};
 use crate::config;
 use crate::domain::command::Unit;
-use crate::domain::judge;
 use crate::domain::verdict::Verdict;
 use crate::error::{Error, is_away, is_full};
 
@@ -115,7 +114,7 @@ impl Writer {
         self.check_reachable()?;
         let (reply, verdicts) = oneshot::channel();
         let commands = unit.commands.len();
-        let submission = Submission { unit, by, series: None, reply };
+        let submission = Submission { unit: Arc::new(unit), by, series: None, reply };
         let entered = if commands == 1 {
             self.entrance.enter_single(submission)
         } else {
@@ -165,7 +164,7 @@ impl Room<'_> {
     /// [`Error::NotDone`] when the writer has ended.
     pub fn take(self, unit: Unit, series: &Series) -> Result<Judging, Error> {
         let (reply, verdicts) = oneshot::channel();
-        let submission = Submission { unit, by: None, series: Some(series.member()), reply };
+        let submission = Submission { unit: Arc::new(unit), by: None, series: Some(series.member()), reply };
         self.place.take(submission).map_err(|turned| self.writer.turned(turned))?;
         Ok(Judging(verdicts))
     }
@@ -300,24 +299,19 @@ impl Task {
             Some(link) => link,
             None => self.link.insert(Link::connect(&self.config).await?),
         };
-        let units = || batch.iter().map(|submission| &submission.unit);
+        let units: Vec<Arc<Unit>> = batch.iter().map(|submission| Arc::clone(&submission.unit)).collect();
         let connection = link.begin().await?;
         // Whatever fails from here on, nothing is remembered.
-        let view = batch::open(connection, units(), self.memory.take()).await?;
-        let head = view.head;
-        let judged = judge::judge(view, units());
-        if !judged.is_empty() {
-            batch::write(connection, head, &judged).await?;
-        }
-        self.commit_sent = !judged.is_empty();
+        let written = batch::settle(connection, &units, self.memory.take()).await?;
+        self.commit_sent = !written.is_empty;
         link.commit(!self.waiting.is_empty()).await?;
-        self.memory = batch::Memory::of(judged.after);
-        if !judged.events.is_empty()
+        self.memory = batch::Memory::of(written.after);
+        if written.has_events
             && let Some(bell) = self.bell.get()
         {
             bell.ring();
         }
-        Ok(judged.verdicts)
+        Ok(written.verdicts)
     }
 
     /// Whether the batch may be tried again on the same connection: another transaction was in the way, or a partition that is there now

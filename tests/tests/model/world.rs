@@ -283,8 +283,8 @@ impl World {
 
     /// Runs a batch through the judge, twice, and says what that comes to once all agree about it.
     pub fn run(&mut self, units: &[Unit]) -> Judged {
-        let judged = judge(self.memory.view(), units);
-        let again = judge(self.memory.view(), units);
+        let (judged, _) = judge(self.memory.view(), units);
+        let (again, _) = judge(self.memory.view(), units);
         assert_eq!((&judged.verdicts, &judged.rows), (&again.verdicts, &again.rows), "judging is a function");
         assert_eq!((&judged.outcomes, &judged.holds), (&again.outcomes, &again.holds));
         self.dry_runs_are_runs(units);
@@ -321,8 +321,8 @@ impl World {
         }
         let mut dry = run.clone();
         dry.commands.iter_mut().for_each(|command| command.validate_only = true);
-        let wet = judge(self.memory.view(), [run]);
-        let dry = judge(self.memory.view(), [&dry]);
+        let (wet, _) = judge(self.memory.view(), [run]);
+        let (dry, _) = judge(self.memory.view(), [&dry]);
         for (wet, dry) in wet.verdicts.iter().zip(&dry.verdicts) {
             let (wet, dry) = (Expected::of(wet), Expected::of(dry));
             let same = wet == dry || (wet == Expected::Done && matches!(dry, Expected::Would(..)));
@@ -335,10 +335,17 @@ impl World {
     /// Units judged at once come to what they come to one by one.
     fn batching_does_not_matter(&self, units: &[Unit]) {
         let mut at_once = self.memory.clone();
-        at_once.apply(&judge(at_once.view(), units));
+        at_once.apply(&judge(at_once.view(), units).0);
         let mut one_by_one = self.memory.clone();
+        let mut kept = self.memory.view();
         for unit in units {
-            let judged = judge(one_by_one.view(), [unit]);
+            // What a batch leaves is what would be read after it.
+            let judged;
+            (judged, kept) = judge(kept, [unit]);
+            let (read, _) = judge(one_by_one.view(), [unit]);
+            assert_eq!((&judged.verdicts, &judged.rows), (&read.verdicts, &read.rows), "kept, and read");
+            assert_eq!((&judged.changed, &judged.settings), (&read.changed, &read.settings));
+            assert_eq!((&judged.outcomes, &judged.resolved), (&read.outcomes, &read.resolved));
             one_by_one.apply(&judged);
         }
         assert_eq!(at_once.rows, one_by_one.rows);

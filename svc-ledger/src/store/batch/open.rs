@@ -99,7 +99,7 @@ impl Named {
 }
 
 /// Locks the head, to be held to the end of the transaction, and reads what the commands concern and is not remembered.
-pub(in crate::store) async fn open<'a>(
+pub(super) async fn open<'a>(
     connection: &mut PgConnection,
     units: impl IntoIterator<Item = &'a Unit>,
     memory: Option<Memory>,

@@ -20,12 +20,15 @@ mod settings;
 
 type Bound = Query<'static, Postgres, PgArguments>;
 
-/// Writes a judged batch; `before` is the head it was judged on.
-pub(in crate::store) async fn write(
+/// Writes what was judged, if there is anything to write; `before` is the head it was judged on.
+pub(super) async fn write(
     connection: &mut PgConnection,
     before: Head,
     judged: &Judged,
 ) -> Result<(), sqlx::Error> {
+    if judged.is_empty() {
+        return Ok(());
+    }
     if settings::are_in(judged) {
         settings::write(connection, before, judged).await?;
     }

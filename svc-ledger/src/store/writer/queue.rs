@@ -55,7 +55,7 @@ impl Member {
 /// Commands that came together and who waits for their verdicts.
 #[derive(Debug)]
 pub(super) struct Submission {
-    pub(super) unit: Unit,
+    pub(super) unit: Arc<Unit>,
     /// By when the answer is of use; the writer's own patience if absent.
     pub(super) by: Option<Instant>,
     pub(super) series: Option<Member>,

@@ -72,7 +72,7 @@ fn verdict(case: Case) -> String {
     for account in case.accounts {
         view.accounts.add(account);
     }
-    let judged = judge(view, &[Unit::from(case.command)]);
+    let (judged, _) = judge(view, &[Unit::from(case.command)]);
     told(&judged.verdicts[0], false)
 }
 

@@ -139,7 +139,7 @@ impl Table {
                     commands: unit.iter().map(|written| self.command(&written.words)).collect(),
                 })
                 .collect();
-            let judged = judge(self.memory.view(), &units);
+            let (judged, _) = judge(self.memory.view(), &units);
             let lines: Vec<&Written> = written.iter().flat_map(|(_, unit)| unit).collect();
             assert_eq!(lines.len(), judged.verdicts.len());
             let mut settled = true;

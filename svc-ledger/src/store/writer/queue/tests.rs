@@ -31,7 +31,7 @@ fn submission(commands: usize, closes: bool) -> (Submission, oneshot::Receiver<R
         mode: FailureMode::Continue,
     };
     let (reply, answer) = oneshot::channel();
-    (Submission { unit, by: None, series: None, reply }, answer)
+    (Submission { unit: Arc::new(unit), by: None, series: None, reply }, answer)
 }
 
 /// A future that is polled once: what it gives at once, if anything.
