@@ -289,6 +289,21 @@ async fn reads_have_their_errors(rpc: &Rpc, carl: &str) {
         refusal(balance("anna", carl, i64::MAX).await),
         expected(Code::Unavailable, "MIN_SEQ_NOT_REACHED")
     );
+    let entries = |who: &str, account_id: &str| {
+        let request = pb::ListEntriesRequest {
+            account_id: account_id.to_owned(),
+            min_seq: i64::MAX,
+            ..Default::default()
+        };
+        rpc.list_entries(as_caller(who, request))
+    };
+    for (who, account, code, reason) in [
+        ("dora", carl, Code::PermissionDenied, "NOT_PERMITTED"),
+        ("anna", nobody.as_str(), Code::NotFound, "ACCOUNT_NOT_FOUND"),
+        ("anna", carl, Code::Unavailable, "MIN_SEQ_NOT_REACHED"),
+    ] {
+        assert_eq!(refusal(entries(who, account).await), expected(code, reason), "{who} {account}");
+    }
     let house = balance("anna", "settlement-EUR", 0).await.unwrap().into_inner();
     assert_eq!(
         (house.account_id.as_str(), house.posted.map(|money| money.minor_units)),

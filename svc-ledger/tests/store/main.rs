@@ -19,6 +19,7 @@ mod healing;
 mod holds;
 mod import;
 mod lists;
+mod memory;
 mod partners;
 mod payees;
 mod plans;

@@ -201,6 +201,10 @@ async fn a_balance_can_be_read_as_of_a_time(world: Arc<World>) {
     let seq = first["seq"].as_str().unwrap();
     let path = format!("/v1/accounts/{from}/balance?min_seq={seq}");
     assert_eq!(minor_units(&world.rest.get(&customer.token, &path).await.ok()["posted"]), 350);
+    let seq = pay(25).await["seq"].as_str().unwrap().to_owned();
+    let path = format!("/v1/accounts/{from}/entries?min_seq={seq}");
+    let page = world.rest.get(&customer.token, &path).await.ok();
+    assert_eq!(page["entries"].as_array().unwrap().last().unwrap()["seq"], seq, "{page}");
 }
 
 async fn transfers_read_the_same_over_grpc(world: Arc<World>) {
