@@ -1,8 +1,9 @@
 //! `svc-ledger check-proof --key head.pub FILE.json`: checks a proof as `GET /v1/transfers/{transfer_id}/proof` answered it, with
 //! nothing but the ledger's public key. Answers 0 when the transfer is proven, 1 when it is not, 2 when the files cannot be read.
+//! Reads for `svc-ledger verify` the heads that were kept elsewhere, too.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -15,6 +16,7 @@ use crate::domain::chain::Hash;
 use crate::domain::journal::Which;
 use crate::domain::proof::{Broken, Field, Head, Link, Proof, Side, SignedHead, side};
 use crate::signing::PublicKeys;
+use crate::store::verify::Evidence;
 
 /// The proof does not prove its row.
 const EXIT_BROKEN: u8 = 1;
@@ -51,10 +53,32 @@ pub fn run(key: &Path, file: &Path) -> ExitCode {
 }
 
 fn read(key: &Path, file: &Path) -> anyhow::Result<(PublicKeys, Proof)> {
-    let text = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    let keys = PublicKeys::of_pem(&text(key)?).with_context(|| format!("in {}", key.display()))?;
-    let proof = parse(&text(file)?).with_context(|| format!("{} is no proof", file.display()))?;
-    Ok((keys, proof))
+    let proof = parse(&bytes(file)?).with_context(|| format!("{} is no proof", file.display()))?;
+    Ok((keys(key)?, proof))
+}
+
+fn keys(file: &Path) -> anyhow::Result<PublicKeys> {
+    PublicKeys::of_pem(&bytes(file)?).with_context(|| format!("in {}", file.display()))
+}
+
+fn bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// What a verification is held against: the public keys of a PEM file, and the heads of answers in JSON.
+///
+/// # Errors
+/// When a file cannot be read, or is not that.
+pub fn evidence(key: Option<&Path>, files: &[PathBuf]) -> anyhow::Result<Evidence> {
+    let mut kept = Vec::new();
+    for file in files {
+        let page = || -> anyhow::Result<Vec<SignedHead>> {
+            let HeadsAnswer { heads } = serde_json::from_slice(&bytes(file)?)?;
+            heads.into_iter().map(HeadAnswer::read).collect()
+        };
+        kept.extend(page().with_context(|| format!("{} is no page of heads", file.display()))?);
+    }
+    Ok(Evidence { keys: key.map(keys).transpose()?, kept })
 }
 
 /// Everything that the proof says of its row, if all of it follows.
@@ -106,7 +130,6 @@ pub fn parse(json: &[u8]) -> anyhow::Result<Proof> {
             root: batch.root.hash()?,
         })
     };
-    let booked_at = DateTime::parse_from_rfc3339(&head.book_time).context("bookTime")?.timestamp_millis();
     Ok(Proof {
         public: row.0,
         debit: side(debit_side, debit_side_hash)?,
@@ -114,11 +137,7 @@ pub fn parse(json: &[u8]) -> anyhow::Result<Proof> {
         index: u64::try_from(leaf_index.0)?,
         path: audit_path.iter().map(Bytes::hash).collect::<Result<_, _>>()?,
         batches: batches.into_iter().map(link).collect::<Result<_, _>>()?,
-        head: SignedHead {
-            head: Head { seq: head.seq.0, hash: head.hash.hash()?, booked_at },
-            key_id: head.key_id,
-            signature: head.signature.0,
-        },
+        head: head.read()?,
     })
 }
 
@@ -152,6 +171,12 @@ struct Batch {
     root: Bytes,
 }
 
+/// `docs.v1.ListJournalHeadsResponse` in JSON.
+#[derive(Deserialize)]
+struct HeadsAnswer {
+    heads: Vec<HeadAnswer>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct HeadAnswer {
@@ -160,6 +185,15 @@ struct HeadAnswer {
     book_time: String,
     key_id: String,
     signature: Bytes,
+}
+
+impl HeadAnswer {
+    fn read(self) -> anyhow::Result<SignedHead> {
+        let Self { seq, hash, book_time, key_id, signature } = self;
+        let booked_at = DateTime::parse_from_rfc3339(&book_time).context("bookTime")?.timestamp_millis();
+        let head = Head { seq: seq.0, hash: hash.hash()?, booked_at };
+        Ok(SignedHead { head, key_id, signature: signature.0 })
+    }
 }
 
 /// Base64, as JSON has bytes.

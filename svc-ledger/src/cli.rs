@@ -2,7 +2,7 @@
 //! one transfer to whoever has the ledger's public key, which `head-key` prints.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,10 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::check;
 use crate::config::Config;
 use crate::domain::replay::Finding;
-use crate::store::verify::{self, Progress, Report};
+use crate::store::verify::{self, Evidence, Progress, Report};
 
 /// The journal is not what it must be.
 const EXIT_FOUND: u8 = 1;
@@ -28,13 +29,20 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Replay the journal by the judge's own rules, and compare balances, versions, sums, hashes and tables.
+    /// Replay the journal by the judge's own rules, and compare balances, versions, sums, hashes, signed heads and tables.
     ///
     /// Ends with 0 if all is as it must be, with 1 if something is not, with 2 if the journal cannot be read to its end.
     Verify {
         /// The service's configuration file; only [store] is used.
         #[arg(long)]
         config: PathBuf,
+        /// The ledger's public keys, a PEM file: heads must be signed by one of them.
+        #[arg(long)]
+        key: Option<PathBuf>,
+        /// A page of heads that the document service has kept, as `GET /v1/journalHeads` answered it: they must be signed, and heads of
+        /// this journal. May be given several times.
+        #[arg(long, requires = "key")]
+        heads: Vec<PathBuf>,
     },
     /// Check the proof of a transfer with the ledger's public key, and nothing else.
     ///
@@ -62,8 +70,10 @@ pub fn main() -> ExitCode {
         return chassis::run::service::<crate::Ledger>();
     }
     match Arguments::try_parse() {
-        Ok(Arguments { command: Command::Verify { config } }) => verify(&config),
-        Ok(Arguments { command: Command::CheckProof { key, file } }) => crate::check::run(&key, &file),
+        Ok(Arguments { command: Command::Verify { config, key, heads } }) => {
+            verify(&config, key.as_deref(), &heads)
+        }
+        Ok(Arguments { command: Command::CheckProof { key, file } }) => check::run(&key, &file),
         Ok(Arguments { command: Command::HeadKey { key } }) => head_key(&key),
         Err(error) => {
             let _ = error.print();
@@ -72,7 +82,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn head_key(path: &std::path::Path) -> ExitCode {
+fn head_key(path: &Path) -> ExitCode {
     let public = std::fs::read_to_string(path).map_err(anyhow::Error::from);
     match public.and_then(|private| chassis::transaction_token::public_half(&private)) {
         Ok(public) => {
@@ -86,9 +96,9 @@ fn head_key(path: &std::path::Path) -> ExitCode {
     }
 }
 
-fn verify(config: &std::path::Path) -> ExitCode {
+fn verify(config: &Path, key: Option<&Path>, heads: &[PathBuf]) -> ExitCode {
     let mut out = std::io::stdout().lock();
-    match verified(config) {
+    match check::evidence(key, heads).and_then(|evidence| verified(config, &evidence)) {
         Ok((report, took, cpu)) => {
             let _ = writeln!(out, "{}", summary(report, took, cpu));
             if report.found == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND) }
@@ -100,14 +110,14 @@ fn verify(config: &std::path::Path) -> ExitCode {
     }
 }
 
-fn verified(path: &std::path::Path) -> anyhow::Result<(Report, Duration, Duration)> {
+fn verified(path: &Path, evidence: &Evidence) -> anyhow::Result<(Report, Duration, Duration)> {
     let config: Config = chassis::config::load(path)?;
     let source = verify::source(&config.store)?;
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bar = bar();
     let begun = Instant::now();
-    let report = runtime.block_on(verify::verify(&source, |progress| tell(&bar, progress)));
+    let report = runtime.block_on(verify::verify(&source, evidence, |progress| tell(&bar, progress)));
     bar.finish_and_clear();
     let report = report.context("cannot read the journal to its end")?.context("stopped")?;
     Ok((report, begun.elapsed(), cpu_time()))

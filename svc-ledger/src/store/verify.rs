@@ -8,7 +8,7 @@ mod tables;
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 
 use self::journal::{Link, Links};
@@ -17,7 +17,9 @@ use super::copy::Copy;
 use super::rows::hash;
 use crate::config;
 use crate::domain::chain::{GENESIS, Hash, Tree, leaf};
+use crate::domain::proof::{self, SignedHead};
 use crate::domain::replay::{Finding, Replay};
+use crate::signing::PublicKeys;
 
 /// After how many rows progress is told.
 const TELL_EVERY: i64 = 20_000;
@@ -48,6 +50,21 @@ pub struct Report {
     pub head: Hash,
 }
 
+/// What the ledger cannot have written anew by itself: heads count as signed only under these keys, and those that were kept elsewhere
+/// must be heads of this journal.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// The keys; signatures are not looked at without.
+    pub keys: Option<PublicKeys>,
+    /// Heads that somebody else has kept.
+    pub kept: Vec<SignedHead>,
+}
+
+impl Evidence {
+    /// The database's own word.
+    pub const NONE: &'static Self = &Self { keys: None, kept: Vec::new() };
+}
+
 /// Where the ledger of a configuration is read.
 ///
 /// # Errors
@@ -56,12 +73,13 @@ pub fn source(config: &config::Store) -> anyhow::Result<PgConnectOptions> {
     connect::verifier(config)
 }
 
-/// Verifies the ledger that `options` lead to. `tell` is told how far it is, and says whether to go on.
+/// Verifies the ledger that `options` lead to, with what `evidence` there is from outside. `tell` is told how far it is, and says whether to go on.
 ///
 /// # Errors
 /// When the ledger cannot be read to its end. That something is wrong with it is a finding and no error.
 pub async fn verify(
     options: &PgConnectOptions,
+    evidence: &Evidence,
     mut tell: impl FnMut(Progress) -> bool,
 ) -> Result<Option<Report>, sqlx::Error> {
     // A statement may take as long as the journal is.
@@ -75,12 +93,16 @@ pub async fn verify(
     let head = one_moment(&mut rows, &mut links).await?;
 
     let mut replay = Replay::default();
-    let mut chain = Chain {
-        links: Links::begin(&mut links).await?,
-        prev: GENESIS,
-        batches: 0,
-        signed: signed(&mut rows).await?,
-    };
+    let mut chain =
+        Chain { links: Links::begin(&mut links).await?, prev: GENESIS, batches: 0, heads: BTreeMap::new() };
+    for (what, heads) in [("signed head", &signed(&mut rows).await?), ("kept head", &evidence.kept)] {
+        for head in heads {
+            if let Some(Err(broken)) = evidence.keys.as_ref().map(|keys| keys.verify(head)) {
+                replay.find(head.head.seq, what, "one that the ledger has signed", broken);
+            }
+            chain.heads.entry(head.head.seq).or_default().push((what, head.head));
+        }
+    }
     let mut copy = Copy::begin(&mut rows, journal::QUERY).await?;
     let mut link = chain.next(&mut replay).await?;
     let (mut tree, mut left) = (Tree::default(), link.map_or(0, |link| link.rows));
@@ -155,9 +177,22 @@ async fn one_moment(rows: &mut PgConnection, links: &mut PgConnection) -> Result
 }
 
 /// What was signed: one head every few seconds, and so few beside the rows.
-async fn signed(connection: &mut PgConnection) -> Result<BTreeMap<i64, Hash>, sqlx::Error> {
-    let rows = sqlx::query("SELECT seq, hash FROM ledger.signed_head").fetch_all(connection).await?;
-    rows.iter().map(|row| Ok((row.try_get("seq")?, hash(row.try_get("hash")?)?))).collect()
+async fn signed(connection: &mut PgConnection) -> Result<Vec<SignedHead>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT seq, hash, (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms, key_id, signature \
+         FROM ledger.signed_head",
+    )
+    .fetch_all(connection)
+    .await?;
+    let head = |row: &PgRow| -> Result<SignedHead, sqlx::Error> {
+        let head = proof::Head {
+            seq: row.try_get("seq")?,
+            hash: hash(row.try_get("hash")?)?,
+            booked_at: row.try_get("booked_ms")?,
+        };
+        Ok(SignedHead { head, key_id: row.try_get("key_id")?, signature: row.try_get("signature")? })
+    };
+    rows.iter().map(head).collect()
 }
 
 /// The chain while it is followed.
@@ -165,8 +200,8 @@ struct Chain<'c> {
     links: Links<'c>,
     prev: Hash,
     batches: i64,
-    /// Heads that were signed, by their sequence numbers, until their batches have come.
-    signed: BTreeMap<i64, Hash>,
+    /// Heads that were signed, with where they come from, by their sequence numbers, until their batches have come.
+    heads: BTreeMap<i64, Vec<(&'static str, proof::Head)>>,
 }
 
 impl Chain<'_> {
@@ -186,8 +221,8 @@ impl Chain<'_> {
         replay.same(0, "booked_at of the head", &booked_at, &head.booked_at);
         let closed_until = replay.periods.last().map(|period| period.end_date);
         replay.same(0, "closed_until of the head", &closed_until, &head.closed_until);
-        for seq in self.signed.keys() {
-            replay.find(*seq, "signed head", "a batch that ends there", "none");
+        for (what, head) in self.heads.values().flatten() {
+            replay.find(head.seq, *what, "a batch that ends there", "none");
         }
         if self.prev != head.hash {
             replay.find(0, "hash of the head", "that of the last batch", "another");
@@ -210,8 +245,11 @@ impl Chain<'_> {
             replay.find(seq, "batch.booked_at", replay.booked_at, link.booked_at);
         }
         let ends = seq + i64::from(link.rows) - 1;
-        if self.signed.remove(&ends).is_some_and(|signed| signed != link.hash) {
-            replay.find(ends, "signed head", "that of the batch", "another");
+        let is_so = proof::Head { seq: ends, hash: link.hash, booked_at: link.booked_at };
+        for (what, head) in self.heads.remove(&ends).unwrap_or_default() {
+            if head != is_so {
+                replay.find(ends, what, "that of the batch", "another");
+            }
         }
         self.prev = link.hash;
         self.batches += 1;

@@ -7,16 +7,17 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
-use sqlx::Executor as _;
+use sqlx::{Executor as _, PgConnection};
 use svc_ledger::check;
 use svc_ledger::domain::chain::part;
 use svc_ledger::domain::command::Resolution;
-use svc_ledger::domain::proof::{Broken, Proof, Side};
+use svc_ledger::domain::proof::{Broken, Head, Proof, Side, SignedHead};
 use svc_ledger::domain::verdict::Verdict;
 use svc_ledger::error::Error;
 use svc_ledger::signing::{PublicKeys, Signer};
 use svc_ledger::store::heads::{Heads, NotSigned};
 use svc_ledger::store::read::Viewer;
+use svc_ledger::store::verify::{self, Evidence};
 use uuid::Uuid;
 
 use crate::bank::{Bank, booked, check_invariants, customer, direct, eventually, hold};
@@ -52,6 +53,8 @@ async fn a_transfer_is_proven_to_whoever_has_the_public_key() {
     let mut root = server.superuser("ledger").await;
     check_invariants(&bank, &mut root).await;
 
+    heads_are_held_against_the_key(&server, &key, &mut root).await;
+
     // Whoever rewrites the journal does not get the ledger's name under it.
     booked(bank.transfer(customer("ada"), "4", &crate::bank::direct(ada, bob, 1)).await.unwrap());
     root.execute("SET session_replication_role = replica; UPDATE ledger.batch SET root = prev WHERE seq_from = (SELECT max(seq_from) FROM ledger.batch)")
@@ -60,6 +63,38 @@ async fn a_transfer_is_proven_to_whoever_has_the_public_key() {
     let refused = heads.sign(&key.signer).await;
     assert!(matches!(refused, Err(NotSigned::Broken { .. })), "{refused:?}");
     bank.stop().await;
+}
+
+/// Whoever can write the tables but has no key can sign nothing that a verification believes.
+async fn heads_are_held_against_the_key(server: &Postgres, key: &Key, root: &mut PgConnection) {
+    let source = verify::source(&server.config()).unwrap();
+    let found = async |evidence: Evidence| {
+        let mut found = Vec::new();
+        let tell = |progress: verify::Progress| {
+            found.extend(progress.findings.into_iter().map(|finding| finding.what));
+            true
+        };
+        verify::verify(&source, &evidence, tell).await.unwrap().unwrap();
+        found
+    };
+    let keys = Some(key.public.clone());
+    let kept = key.signer.sign(Head { seq: 1, hash: [7; 32], booked_at: 1 });
+    let forged = SignedHead { signature: vec![0; 64], ..kept.clone() };
+    let unsigned = vec!["signed head".to_owned(); 2];
+    assert_eq!(found(Evidence { keys: keys.clone(), kept: Vec::new() }).await, [""; 0]);
+    assert_eq!(found(Evidence { keys: Some(Key::new().public), kept: Vec::new() }).await, unsigned);
+    // Another journal's, rightly signed.
+    assert_eq!(found(Evidence { keys: keys.clone(), kept: vec![kept] }).await, ["kept head"]);
+    assert_eq!(found(Evidence { keys: keys.clone(), kept: vec![forged] }).await, ["kept head", "kept head"]);
+
+    root.execute(
+        "BEGIN; SET LOCAL session_replication_role = replica; \
+                  UPDATE ledger.signed_head SET booked_at = booked_at + interval '1 ms' \
+                  WHERE seq = (SELECT max(seq) FROM ledger.signed_head); COMMIT",
+    )
+    .await
+    .unwrap();
+    assert_eq!(found(Evidence { keys, kept: Vec::new() }).await, ["signed head", "signed head"]);
 }
 
 async fn every_party_sees_its_own_side(bank: &Bank, key: &Key, id: Uuid) {

@@ -253,7 +253,8 @@ impl Verified {
 async fn verify(server: &Postgres) -> Verified {
     let source = verify::source(&server.config(DATABASE)).unwrap();
     let (began, spent) = (Instant::now(), cpu_time(std::process::id()));
-    let report = verify::verify(&source, |_| true).await.unwrap().expect("nobody ends it");
+    let report =
+        verify::verify(&source, verify::Evidence::NONE, |_| true).await.unwrap().expect("nobody ends it");
     assert_eq!(report.found, 0, "the ledger is not as it must be");
     Verified { rows: report.rows, wall: began.elapsed(), cpu: cpu_time(std::process::id()) - spent }
 }

@@ -80,6 +80,14 @@ fn svc_ledger(words: &[&str]) -> Output {
     Command::new(binaries().join("svc-ledger")).args(words).output().unwrap()
 }
 
+/// The public half of the key that signs heads.
+fn head_key(world: &World) -> Vec<u8> {
+    let config: toml::Table = std::fs::read_to_string(config(world)).unwrap().parse().unwrap();
+    let printed = svc_ledger(&["head-key", "--key", config["proof"]["signing_key"].as_str().unwrap()]);
+    assert!(printed.status.success(), "{printed:?}");
+    printed.stdout
+}
+
 fn config(world: &World) -> PathBuf {
     world.mesh.folder().join("config/svc-ledger.toml")
 }
@@ -101,10 +109,7 @@ async fn a_transfer_is_proven_to_whoever_has_the_public_key(world: Arc<World>) {
 
     let folder = tempfile::tempdir().unwrap();
     let (key, file) = (folder.path().join("head.pub"), folder.path().join("proof.json"));
-    let config: toml::Table = std::fs::read_to_string(config(&world)).unwrap().parse().unwrap();
-    let printed = svc_ledger(&["head-key", "--key", config["proof"]["signing_key"].as_str().unwrap()]);
-    assert!(printed.status.success(), "{printed:?}");
-    std::fs::write(&key, printed.stdout).unwrap();
+    std::fs::write(&key, head_key(&world)).unwrap();
     let check = |proof: &Value| {
         std::fs::write(&file, proof.to_string()).unwrap();
         svc_ledger(&["check-proof", "--key", key.to_str().unwrap(), file.to_str().unwrap()])
@@ -147,5 +152,34 @@ async fn the_journal_is_verified_by_an_auditor_and_by_the_command(world: Arc<Wor
     let verified = svc_ledger(&["verify", "--config", config(&world).to_str().unwrap()]);
     assert_eq!(verified.status.code(), Some(0), "{verified:?}");
     let unread = svc_ledger(&["verify", "--config", "/nowhere.toml"]);
+    assert_eq!(unread.status.code(), Some(2), "{unread:?}");
+    heads_kept_elsewhere_are_heads_of_this_journal(&world, &auditor).await;
+}
+
+async fn heads_kept_elsewhere_are_heads_of_this_journal(world: &World, auditor: &str) {
+    let kept = async || world.rest.get(auditor, "/v1/journalHeads?page_size=2").await.ok();
+    eventually("a head is kept", PATIENCE, || async {
+        kept().await["heads"].as_array().is_some_and(|heads| !heads.is_empty())
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let (key, file) = (folder.path().join("head.pub"), folder.path().join("heads.json"));
+    std::fs::write(&key, head_key(world)).unwrap();
+    let verify = |page: &Value| {
+        std::fs::write(&file, page.to_string()).unwrap();
+        let (key, file) = (key.to_str().unwrap(), file.to_str().unwrap());
+        svc_ledger(&["verify", "--config", config(world).to_str().unwrap(), "--key", key, "--heads", file])
+    };
+    let page = kept().await;
+    let verified = verify(&page);
+    assert_eq!(verified.status.code(), Some(0), "{verified:?}");
+
+    let mut forged = page.clone();
+    forged["heads"][0]["signature"] = format!("{}==", "A".repeat(86)).into();
+    let found = verify(&forged);
+    assert_eq!(found.status.code(), Some(1), "{found:?}");
+    let text = String::from_utf8(found.stdout).unwrap();
+    assert!(text.contains("kept head: expected one that the ledger has signed"), "{text}");
+    let unread = verify(&Value::from("no page"));
     assert_eq!(unread.status.code(), Some(2), "{unread:?}");
 }
