@@ -2,6 +2,7 @@
 
 use super::identity;
 use crate::part::Part;
+use crate::pki::PARTNER_ID;
 use crate::ports::loopback;
 use crate::site::Site;
 use crate::stores::{mongo, redis};
@@ -38,7 +39,11 @@ pub(super) fn ledger(site: &Site) -> Value {
             "ca": site.pki.server_authority.certificate,
             "connections": 8,
         },
-        "ledger": { "currencies": ["EUR", "USD", "GBP", "CHF", "JPY"], "own_ibans": ["DE50010517"] },
+        "ledger": {
+            "currencies": ["EUR", "USD", "GBP", "CHF", "JPY"],
+            "own_ibans": ["DE50010517"],
+            "rail_partners": [PARTNER_ID],
+        },
         "payee": { "keys": site.secrets.payee_keys.path },
         // Soon enough for whoever tries a proof by hand.
         "proof": { "signing_key": site.pki.head_key, "sign_every_ms": 1_000 },

@@ -20,6 +20,7 @@ mod journal;
 mod ledger;
 mod outcomes;
 mod payees;
+mod rails;
 mod refusals;
 mod revocation;
 mod secrecy;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         journal::TESTS,
         ledger::TESTS,
         payees::TESTS,
+        rails::TESTS,
         refusals::TESTS,
         revocation::TESTS,
         security::bodies::TESTS,
