@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::spans::{Span, backwards};
-use super::{Named, Viewer};
+use super::{Found, Named, Viewer};
 use crate::domain::account::{Purpose, Totals};
 use crate::domain::currency::Currency;
 use crate::domain::grant::Scope;
@@ -41,6 +41,22 @@ pub struct Balance {
     pub seq: i64,
     /// When the newest change included was booked, in milliseconds of the Unix time; absent when nothing has moved.
     pub booked_at: Option<i64>,
+}
+
+impl Balance {
+    /// That of an account nothing was booked on.
+    fn blank(found: &Found) -> Self {
+        Self {
+            purpose: found.purpose,
+            currency: found.currency,
+            posted: 0,
+            pending: 0,
+            available: 0,
+            version: 0,
+            seq: 0,
+            booked_at: None,
+        }
+    }
 }
 
 impl Store {
@@ -84,16 +100,7 @@ impl Store {
         let found = self.find(viewer, account, Scope::ReadBalance).await?;
         let end = as_of.saturating_add(1);
         self.settled(end).await?;
-        let blank = Balance {
-            purpose: found.purpose,
-            currency: found.currency,
-            posted: 0,
-            pending: 0,
-            available: 0,
-            version: 0,
-            seq: 0,
-            booked_at: None,
-        };
+        let blank = Balance::blank(&found);
         for span in backwards((Uuid::nil(), first_id_at(end)), found.life) {
             if let Some(row) = self.last_row(viewer, found.no, span).await? {
                 return past(&row, blank).map_err(Error::reading);
@@ -182,16 +189,7 @@ impl Store {
         .fetch_optional(&self.pool)
         .await
         .map_err(Error::reading)?;
-        let blank = Balance {
-            purpose: found.purpose,
-            currency: found.currency,
-            posted: 0,
-            pending: 0,
-            available: 0,
-            version: 0,
-            seq: 0,
-            booked_at: None,
-        };
+        let blank = Balance::blank(&found);
         past(&row.ok_or(Error::NoVersion)?, blank).map_err(Error::reading)
     }
 
