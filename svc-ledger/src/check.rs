@@ -68,7 +68,7 @@ fn bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
 /// What a verification is held against: the public keys of a PEM file, and the heads of answers in JSON.
 ///
 /// # Errors
-/// When a file cannot be read, or is not that.
+/// When a file cannot be read, or is not that, or when the files hold no head.
 pub fn evidence(key: Option<&Path>, files: &[PathBuf]) -> anyhow::Result<Evidence> {
     let mut kept = Vec::new();
     for file in files {
@@ -78,6 +78,8 @@ pub fn evidence(key: Option<&Path>, files: &[PathBuf]) -> anyhow::Result<Evidenc
         };
         kept.extend(page().with_context(|| format!("{} is no page of heads", file.display()))?);
     }
+    // A keeper that has lost all heads would else prove everything.
+    anyhow::ensure!(files.is_empty() || !kept.is_empty(), "there is no head in the files");
     Ok(Evidence { keys: key.map(keys).transpose()?, kept })
 }
 

@@ -150,12 +150,16 @@ fn line(finding: &Finding) -> String {
 }
 
 fn summary(report: Report, took: Duration, cpu: Duration) -> String {
-    let Report { rows, batches, found, head } = report;
+    let Report { rows, batches, found, head, signatures } = report;
+    let signed = match signatures {
+        0 => "no signature of a head looked at".to_owned(),
+        _ => format!("{signatures} signatures of heads"),
+    };
     let head: String = head.iter().map(|byte| format!("{byte:02x}")).collect();
     let verdict = if found == 0 { "all as it must be".to_owned() } else { format!("{found} findings") };
     let per_core = i128::from(rows) * 1_000_000 / i128::try_from(cpu.as_micros().max(1)).unwrap_or(1);
     format!(
-        "{verdict}: {rows} rows in {batches} batches, head {head}\n\
+        "{verdict}: {rows} rows in {batches} batches, {signed}, head {head}\n\
          {:.1} s, {:.1} s of one core here: {per_core} rows/s a core",
         took.as_secs_f64(),
         cpu.as_secs_f64()

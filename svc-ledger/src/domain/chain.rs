@@ -16,7 +16,7 @@ pub const GENESIS: Hash = [0; 32];
 /// Separates these hashes from any other use of SHA-256 on the same bytes.
 const BATCH_DOMAIN: &[u8] = b"causeway.ledger.batch.v1";
 
-/// One link: the rows of one transaction of the store.
+/// One link: the rows of one transaction of the store, or of one part of a large one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// The sequence number of its first row.

@@ -1,5 +1,6 @@
-//! Reads. What a reader may see is decided in the statement that reads it, so that no answer mixes two moments, and none is older
-//! than the consent a partner has it by. Customers are told the same of what is another's and of what does not exist.
+//! Reads. What a reader may see is decided in the statement that reads it, so that no answer is older than the consent a partner has it
+//! by. What takes several statements says in each whether the consent still stands; if it has ended in between, all begins anew, and
+//! finds that out. Customers are told the same of what is another's and of what does not exist.
 
 /// Whether a reader may see an account: its customer is a party to it and, where a partner reads for the customer, a consent
 /// allows the partner what the scope says at this moment. A piece of text and no function of the database, which would be planned
@@ -106,17 +107,23 @@ struct Look<T> {
 }
 
 impl<T> Look<T> {
-    /// From the rows of a statement: what it has found, each with how many were looked at and which was the last; one row without
-    /// an id where it has found nothing.
-    fn read(rows: &[PgRow], one: impl Fn(&PgRow) -> Result<T, sqlx::Error>) -> Result<Self, sqlx::Error> {
+    /// From the rows of a statement: what it has found, each with how many were looked at, which was the last, and whether the viewer
+    /// was admitted; one row without an id where it has found nothing. `None` if the viewer was not.
+    fn read(
+        rows: &[PgRow],
+        one: impl Fn(&PgRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Option<Self>, sqlx::Error> {
         let mut look = Self { found: Vec::with_capacity(rows.len()), looked: 0, last: None };
         for row in rows {
+            if !row.try_get("admitted")? {
+                return Ok(None);
+            }
             (look.looked, look.last) = (row.try_get("looked")?, row.try_get("last")?);
             if row.try_get::<Option<Uuid>, _>("id")?.is_some() {
                 look.found.push(one(row)?);
             }
         }
-        Ok(look)
+        Ok(Some(look))
     }
 }
 
@@ -221,15 +228,6 @@ impl Store {
             }
             in_flight = Some(left);
             tokio::time::sleep(FLIGHT_POLL).await;
-        }
-    }
-
-    /// Refuses a partner whose consent has ended since the account was found. Nothing was read of it from then on, for each
-    /// statement asks again; but a list that ends there would say that there is no more.
-    async fn still(&self, viewer: &Viewer, account: &Named, scope: Scope) -> Result<(), Error> {
-        match viewer.partner() {
-            Some(_) => self.find(viewer, account, scope).await.map(|_| ()),
-            None => Ok(()),
         }
     }
 

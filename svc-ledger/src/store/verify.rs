@@ -8,7 +8,8 @@ mod tables;
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
-use sqlx::postgres::{PgConnectOptions, PgRow};
+use futures::TryStreamExt as _;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 
 use self::journal::{Link, Links};
@@ -21,6 +22,9 @@ use crate::domain::proof::{self, SignedHead};
 use crate::domain::replay::{Finding, Replay};
 use crate::signing::PublicKeys;
 
+/// How findings name heads: those of the ledger itself, and those from outside.
+const SIGNED: &str = "signed head";
+const KEPT: &str = "kept head";
 /// After how many rows progress is told.
 const TELL_EVERY: i64 = 20_000;
 
@@ -48,6 +52,8 @@ pub struct Report {
     pub found: usize,
     /// The hash of the last batch.
     pub head: Hash,
+    /// Signatures of heads looked at; none without keys.
+    pub signatures: usize,
 }
 
 /// What the ledger cannot have written anew by itself: heads count as signed only under these keys, and those that were kept elsewhere
@@ -93,16 +99,10 @@ pub async fn verify(
     let head = one_moment(&mut rows, &mut links).await?;
 
     let mut replay = Replay::default();
-    let mut chain =
-        Chain { links: Links::begin(&mut links).await?, prev: GENESIS, batches: 0, heads: BTreeMap::new() };
-    for (what, heads) in [("signed head", &signed(&mut rows).await?), ("kept head", &evidence.kept)] {
-        for head in heads {
-            if let Some(Err(broken)) = evidence.keys.as_ref().map(|keys| keys.verify(head)) {
-                replay.find(head.head.seq, what, "one that the ledger has signed", broken);
-            }
-            chain.heads.entry(head.head.seq).or_default().push((what, head.head));
-        }
-    }
+    // Before the links are asked for: a server that nobody listens to for long ends the connection.
+    let heads = Heads::read(&mut rows, evidence, &mut replay).await?;
+    let signatures = heads.signatures;
+    let mut chain = Chain { links: Links::begin(&mut links).await?, prev: GENESIS, batches: 0, heads };
     let mut copy = Copy::begin(&mut rows, journal::QUERY).await?;
     let mut link = chain.next(&mut replay).await?;
     let (mut tree, mut left) = (Tree::default(), link.map_or(0, |link| link.rows));
@@ -141,7 +141,7 @@ pub async fn verify(
     tables::claims(&mut rows, &mut replay).await?;
     tables::compare(&mut rows, &mut replay).await?;
     replay.finish();
-    let report = Report { rows: replay.seq, batches, found: replay.found(), head: head.hash };
+    let report = Report { rows: replay.seq, batches, found: replay.found(), head: head.hash, signatures };
     tell(Progress { seq: replay.seq, head_seq: head.seq, findings: replay.take_findings(), done: true });
     Ok(Some(report))
 }
@@ -176,23 +176,74 @@ async fn one_moment(rows: &mut PgConnection, links: &mut PgConnection) -> Result
     })
 }
 
-/// What was signed: one head every few seconds, and so few beside the rows.
-async fn signed(connection: &mut PgConnection) -> Result<Vec<SignedHead>, sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT seq, hash, (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms, key_id, signature \
-         FROM ledger.signed_head",
-    )
-    .fetch_all(connection)
-    .await?;
-    let head = |row: &PgRow| -> Result<SignedHead, sqlx::Error> {
-        let head = proof::Head {
-            seq: row.try_get("seq")?,
-            hash: hash(row.try_get("hash")?)?,
-            booked_at: row.try_get("booked_ms")?,
+/// What a head says of the batch it is of: its hash, and when it was booked.
+type Said = (Hash, i64);
+
+/// Heads whose batches have not come yet, by their sequence numbers: those that the ledger has signed, one every few seconds, and
+/// those that somebody else has kept.
+struct Heads {
+    signed: BTreeMap<i64, Said>,
+    kept: BTreeMap<i64, Said>,
+    /// How many were looked at.
+    signatures: usize,
+}
+
+impl Heads {
+    /// All of them, each held against the keys if there are any.
+    async fn read(
+        connection: &mut PgConnection,
+        evidence: &Evidence,
+        replay: &mut Replay,
+    ) -> Result<Self, sqlx::Error> {
+        let mut heads = Self { signed: BTreeMap::new(), kept: BTreeMap::new(), signatures: 0 };
+        let mut look = |what, head: &SignedHead| {
+            if let Some(keys) = &evidence.keys {
+                heads.signatures += 1;
+                if let Err(broken) = keys.verify(head) {
+                    replay.find(head.head.seq, what, "one that the ledger has signed", broken);
+                }
+            }
+            (head.head.seq, (head.head.hash, head.head.booked_at))
         };
-        Ok(SignedHead { head, key_id: row.try_get("key_id")?, signature: row.try_get("signature")? })
-    };
-    rows.iter().map(head).collect()
+        let mut rows = sqlx::query(
+            "SELECT seq, hash, (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms, key_id, signature \
+             FROM ledger.signed_head",
+        )
+        .fetch(connection);
+        while let Some(row) = rows.try_next().await? {
+            let head = proof::Head {
+                seq: row.try_get("seq")?,
+                hash: hash(row.try_get("hash")?)?,
+                booked_at: row.try_get("booked_ms")?,
+            };
+            let (key_id, signature) = (row.try_get("key_id")?, row.try_get("signature")?);
+            heads.signed.extend([look(SIGNED, &SignedHead { head, key_id, signature })]);
+        }
+        for (seq, said) in evidence.kept.iter().map(|head| look(KEPT, head)).collect::<Vec<_>>() {
+            if heads.kept.insert(seq, said).is_some_and(|other| other != said) {
+                replay.find(seq, KEPT, "one of this number", "another, too");
+            }
+        }
+        Ok(heads)
+    }
+
+    /// Compares the heads that end with a batch with it.
+    fn close(&mut self, replay: &mut Replay, ends: i64, is_so: Said) {
+        for (what, heads) in [(SIGNED, &mut self.signed), (KEPT, &mut self.kept)] {
+            if heads.remove(&ends).is_some_and(|said| said != is_so) {
+                replay.find(ends, what, "that of the batch", "another");
+            }
+        }
+    }
+
+    /// What is left when there are no more batches.
+    fn end(&self, replay: &mut Replay) {
+        for (what, heads) in [(SIGNED, &self.signed), (KEPT, &self.kept)] {
+            for seq in heads.keys() {
+                replay.find(*seq, what, "a batch that ends there", "none");
+            }
+        }
+    }
 }
 
 /// The chain while it is followed.
@@ -200,8 +251,7 @@ struct Chain<'c> {
     links: Links<'c>,
     prev: Hash,
     batches: i64,
-    /// Heads that were signed, with where they come from, by their sequence numbers, until their batches have come.
-    heads: BTreeMap<i64, Vec<(&'static str, proof::Head)>>,
+    heads: Heads,
 }
 
 impl Chain<'_> {
@@ -221,9 +271,7 @@ impl Chain<'_> {
         replay.same(0, "booked_at of the head", &booked_at, &head.booked_at);
         let closed_until = replay.periods.last().map(|period| period.end_date);
         replay.same(0, "closed_until of the head", &closed_until, &head.closed_until);
-        for (what, head) in self.heads.values().flatten() {
-            replay.find(head.seq, *what, "a batch that ends there", "none");
-        }
+        self.heads.end(replay);
         if self.prev != head.hash {
             replay.find(0, "hash of the head", "that of the last batch", "another");
         }
@@ -245,12 +293,7 @@ impl Chain<'_> {
             replay.find(seq, "batch.booked_at", replay.booked_at, link.booked_at);
         }
         let ends = seq + i64::from(link.rows) - 1;
-        let is_so = proof::Head { seq: ends, hash: link.hash, booked_at: link.booked_at };
-        for (what, head) in self.heads.remove(&ends).unwrap_or_default() {
-            if head != is_so {
-                replay.find(ends, what, "that of the batch", "another");
-            }
-        }
+        self.heads.close(replay, ends, (link.hash, link.booked_at));
         self.prev = link.hash;
         self.batches += 1;
     }

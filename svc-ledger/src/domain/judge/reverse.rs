@@ -90,7 +90,8 @@ impl Judge {
         if amount > posted { Err(Refusal::ExceedsTransfer) } else { Ok((debit, credit, amount)) }
     }
 
-    /// A transfer, with what of it was posted, and whether it is still pending. The batch may have made it itself.
+    /// A transfer, with what of it was posted, and whether it is still pending. The unit may have made it itself; what others in the
+    /// same transaction have made nobody can name yet.
     pub(super) fn original(&self, transfer: Uuid) -> Option<(Direct, bool)> {
         if let Some(hold) = self.view.holds.get(&transfer) {
             return Some((of_hold(hold), hold.state == TransferState::Pending));

@@ -97,22 +97,42 @@ impl Store {
         account: &Named,
         as_of: i64,
     ) -> Result<Balance, Error> {
-        let found = self.find(viewer, account, Scope::ReadBalance).await?;
         let end = as_of.saturating_add(1);
-        self.settled(end).await?;
-        let blank = Balance::blank(&found);
-        for span in backwards((Uuid::nil(), first_id_at(end)), found.life) {
-            if let Some(row) = self.last_row(viewer, found.no, span).await? {
-                return past(&row, blank).map_err(Error::reading);
+        loop {
+            let found = self.find(viewer, account, Scope::ReadBalance).await?;
+            self.settled(end).await?;
+            if let Some(balance) = self.balance_before(viewer, &found, end).await? {
+                return Ok(balance);
             }
         }
-        self.still(viewer, account, Scope::ReadBalance).await.map(|()| blank)
     }
 
-    /// The newest row of the account in a span that says what it holds.
-    async fn last_row(&self, viewer: &Viewer, no: i64, span: Span) -> Result<Option<PgRow>, Error> {
+    /// What the account held before a booking time; `None` when the viewer may not see it any more.
+    async fn balance_before(
+        &self,
+        viewer: &Viewer,
+        found: &Found,
+        end: i64,
+    ) -> Result<Option<Balance>, Error> {
+        let blank = Balance::blank(found);
+        for span in backwards((Uuid::nil(), first_id_at(end)), found.life) {
+            let row = self.last_row(viewer, found.no, span).await.map_err(Error::reading)?;
+            if !row.try_get("admitted").map_err(Error::reading)? {
+                return Ok(None);
+            }
+            if row.try_get::<Option<Uuid>, _>("id").map_err(Error::reading)?.is_some() {
+                return past(&row, blank).map(Some).map_err(Error::reading);
+            }
+        }
+        Ok(Some(blank))
+    }
+
+    /// The newest row of the account in a span that says what it holds, and whether the viewer may see it.
+    async fn last_row(&self, viewer: &Viewer, no: i64, span: Span) -> Result<PgRow, sqlx::Error> {
         sqlx::query(concat!(
-            "SELECT * FROM ( \
+            "SELECT a.admitted, s.* FROM (SELECT $3::text IS NULL OR ",
+            admits!("$1", "$4", "$3", "$5"),
+            " AS admitted) a LEFT JOIN LATERAL (SELECT * FROM ( \
              (SELECT id, seq, dr_version AS version, dr_posted AS posted, dr_held AS held, dr_expected AS expected, \
               (extract(epoch FROM booked_at) * 1000)::bigint AS booked_ms \
               FROM ledger.journal WHERE dr = $1 AND id >= $7 AND id < $2 ORDER BY id DESC LIMIT 1) \
@@ -120,9 +140,7 @@ impl Store {
              (SELECT id, seq, cr_version, cr_posted, cr_held, cr_expected, \
               (extract(epoch FROM booked_at) * 1000)::bigint \
               FROM ledger.journal WHERE cr = $1 AND id >= $7 AND id < $2 AND kind <> $6 ORDER BY id DESC LIMIT 1)) side \
-             WHERE $3::text IS NULL OR ",
-            admits!("$1", "$4", "$3", "$5"),
-            " ORDER BY id DESC LIMIT 1"
+             ORDER BY id DESC LIMIT 1) s ON a.admitted"
         ))
         .bind(no)
         .bind(span.1)
@@ -132,9 +150,8 @@ impl Store {
         // A grant tells of the account, but nothing of what it holds has changed by it.
         .bind(Kind::Grant as i16)
         .bind(span.0)
-        .fetch_optional(&self.pool)
+        .fetch_one(&self.pool)
         .await
-        .map_err(Error::reading)
     }
 
     /// What the account held at one of its versions.
@@ -190,7 +207,11 @@ impl Store {
         .await
         .map_err(Error::reading)?;
         let blank = Balance::blank(&found);
-        past(&row.ok_or(Error::NoVersion)?, blank).map_err(Error::reading)
+        let Some(row) = row else {
+            self.find(viewer, account, Scope::ReadBalance).await?;
+            return Err(Error::NoVersion);
+        };
+        past(&row, blank).map_err(Error::reading)
     }
 
     /// Where the journal ends.

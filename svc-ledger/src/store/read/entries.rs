@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::spans::{Span, forwards};
-use super::{Listed, Look, Named, Quota, Viewer};
+use super::{Found, Listed, Look, Named, Quota, Viewer};
 use crate::domain::account::Purpose;
 use crate::domain::currency::Currency;
 use crate::domain::grant::Scope;
@@ -101,10 +101,25 @@ impl Store {
         window: Window,
         filter: &EntryFilter,
     ) -> Result<(Heading, Listed<Entry>), Error> {
-        let found = self.find(viewer, account, Scope::ReadEntries).await?;
-        if let Some(until) = window.until {
-            self.settled(until).await?;
+        loop {
+            let found = self.find(viewer, account, Scope::ReadEntries).await?;
+            if let Some(until) = window.until {
+                self.settled(until).await?;
+            }
+            if let Some(listed) = self.listed_entries(viewer, &found, window, filter).await? {
+                return Ok((Heading { purpose: found.purpose, currency: found.currency }, listed));
+            }
         }
+    }
+
+    /// The same of an account that is found; `None` when the viewer may not see it any more.
+    async fn listed_entries(
+        &self,
+        viewer: &Viewer,
+        found: &Found,
+        window: Window,
+        filter: &EntryFilter,
+    ) -> Result<Option<Listed<Entry>>, Error> {
         // An entry's id is behind that of the page before, and so at or behind the smallest id after it.
         let after =
             window.after.map_or(Uuid::nil(), |after| Uuid::from_u128(after.as_u128().saturating_add(1)));
@@ -114,14 +129,12 @@ impl Store {
             (Listed::EMPTY, Quota::of(window.limit, *filter == EntryFilter::default()));
         for span in forwards((first, until), found.life) {
             let look = self.look_at_entries(viewer, found.no, filter, span, left).await?;
+            let Some(look) = look else { return Ok(None) };
             if !listed.add(look, &mut left) {
                 break;
             }
         }
-        if left.found > 0 {
-            self.still(viewer, account, Scope::ReadEntries).await?;
-        }
-        Ok((Heading { purpose: found.purpose, currency: found.currency }, listed))
+        Ok(Some(listed))
     }
 
     async fn look_at_entries(
@@ -131,7 +144,7 @@ impl Store {
         filter: &EntryFilter,
         span: Span,
         quota: Quota,
-    ) -> Result<Look<Entry>, Error> {
+    ) -> Result<Option<Look<Entry>>, Error> {
         let rows = sqlx::query(concat!(
             "WITH looked AS MATERIALIZED (SELECT * FROM ( \
              (SELECT id, CASE WHEN kind = $6 THEN ref ELSE id END AS transfer, -amount AS amount, dr_posted AS balance, dr_version AS version, seq, \
@@ -148,11 +161,11 @@ impl Store {
             " AS own FROM looked e JOIN ledger.account o ON o.no = e.other \
              LEFT JOIN ledger.transfer_detail d ON d.transfer = e.transfer \
              WHERE ($11::bigint IS NULL OR abs(e.amount) >= $11) AND ($12::bigint IS NULL OR abs(e.amount) <= $12) \
-             AND ($13::text IS NULL OR d.reference = $13) AND ($8::text IS NULL OR ",
+             AND ($13::text IS NULL OR d.reference = $13) ORDER BY e.id LIMIT $14) \
+             SELECT p.*, l.* FROM passed p RIGHT JOIN \
+             (SELECT count(*) AS looked, (SELECT id FROM looked ORDER BY id DESC LIMIT 1) AS last, $8::text IS NULL OR ",
             admits!("$1", "$7", "$8", "$9"),
-            ") ORDER BY e.id LIMIT $14) \
-             SELECT p.*, l.n AS looked, l.last FROM passed p RIGHT JOIN \
-             (SELECT count(*) AS n, (SELECT id FROM looked ORDER BY id DESC LIMIT 1) AS last FROM looked) l ON true ORDER BY p.id"
+            " AS admitted FROM looked) l ON true ORDER BY p.id"
         ))
         .bind(no)
         .bind(span.0)

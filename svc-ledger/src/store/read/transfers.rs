@@ -138,25 +138,40 @@ impl Store {
         limit: i64,
         filter: &TransferFilter,
     ) -> Result<Listed<Transfer>, Error> {
-        let accounts = match account {
-            Some(account) if *viewer == Viewer::Rail => self.settlement(account).await?.into(),
-            Some(account) => self.find(viewer, account, Scope::ReadEntries).await?.into(),
-            None => self.own_accounts(viewer).await?,
-        };
+        loop {
+            let accounts = match account {
+                Some(account) if *viewer == Viewer::Rail => self.settlement(account).await?.into(),
+                Some(account) => self.find(viewer, account, Scope::ReadEntries).await?.into(),
+                None => self.own_accounts(viewer).await?,
+            };
+            let span = (Uuid::nil(), before.unwrap_or(Uuid::max()));
+            if let Some(listed) = self.listed_transfers(viewer, &accounts, span, limit, filter).await? {
+                return Ok(listed);
+            }
+        }
+    }
+
+    /// The same of accounts that are found; `None` when the viewer may not see one of them any more.
+    async fn listed_transfers(
+        &self,
+        viewer: &Viewer,
+        accounts: &Accounts,
+        span: Span,
+        limit: i64,
+        filter: &TransferFilter,
+    ) -> Result<Option<Listed<Transfer>>, Error> {
         // Whoever carries out payments to other banks sees those alone.
         let only = if *viewer == Viewer::Rail { EXTERNAL } else { 0 };
         let (mut listed, mut left) =
             (Listed::EMPTY, Quota::of(limit, only == 0 && *filter == TransferFilter::default()));
-        for span in backwards((Uuid::nil(), before.unwrap_or(Uuid::max())), accounts.life) {
+        for span in backwards(span, accounts.life) {
             let look = self.look_at_transfers(viewer, &accounts.numbers, only, filter, span, left).await?;
+            let Some(look) = look else { return Ok(None) };
             if !listed.add(look, &mut left) {
                 break;
             }
         }
-        if let (true, Some(account)) = (left.found > 0, account) {
-            self.still(viewer, account, Scope::ReadEntries).await?;
-        }
-        Ok(listed)
+        Ok(Some(listed))
     }
 
     async fn look_at_transfers(
@@ -167,16 +182,14 @@ impl Store {
         filter: &TransferFilter,
         span: Span,
         quota: Quota,
-    ) -> Result<Look<Transfer>, Error> {
+    ) -> Result<Option<Look<Transfer>>, Error> {
         let rows = sqlx::query(concat!(
             "WITH looked AS MATERIALIZED ( \
              SELECT DISTINCT x.id FROM unnest($1::bigint[]) a (no) CROSS JOIN LATERAL ( \
              (SELECT id FROM ledger.journal WHERE dr = a.no AND kind = ANY ($4) AND id >= $13 AND id < $2 ORDER BY id DESC LIMIT $3) \
              UNION ALL \
              (SELECT id FROM ledger.journal WHERE cr = a.no AND kind = ANY ($4) AND id >= $13 AND id < $2 ORDER BY id DESC LIMIT $3)) x \
-             WHERE $6::text IS NULL OR ",
-            admits!("a.no", "$5", "$6", "$7"),
-            " ORDER BY x.id DESC LIMIT $3), passed AS (SELECT ",
+             ORDER BY x.id DESC LIMIT $3), passed AS (SELECT ",
             columns!(),
             ", ",
             admits!("j.dr", "$5", "$6", "$7"),
@@ -186,8 +199,11 @@ impl Store {
             joins!(),
             "WHERE j.flags & $8 = $8 AND ($9::smallint IS NULL OR coalesce(h.state, $11) = $9) AND ($10::text IS NULL OR t.reference = $10) \
              ORDER BY j.id DESC LIMIT $12) \
-             SELECT p.*, l.n AS looked, l.last FROM passed p RIGHT JOIN \
-             (SELECT count(*) AS n, (SELECT id FROM looked ORDER BY id LIMIT 1) AS last FROM looked) l ON true ORDER BY p.id DESC"
+             SELECT p.*, l.* FROM passed p RIGHT JOIN \
+             (SELECT count(*) AS looked, (SELECT id FROM looked ORDER BY id LIMIT 1) AS last, \
+             $6::text IS NULL OR NOT EXISTS (SELECT FROM unnest($1::bigint[]) a (no) WHERE NOT ",
+            admits!("a.no", "$5", "$6", "$7"),
+            ") AS admitted FROM looked) l ON true ORDER BY p.id DESC"
         ))
         .bind(accounts)
         .bind(span.1)
@@ -220,7 +236,6 @@ impl Store {
     }
 
     async fn own_accounts(&self, viewer: &Viewer) -> Result<Accounts, Error> {
-        // The page asks again for each of them; here only those are left out that need not be gone through.
         let row = sqlx::query(concat!(
             "SELECT coalesce(array_agg(a.no), '{}') AS numbers, \
              coalesce((extract(epoch FROM min(a.opened_at)) * 1000)::bigint, 0) AS first_ms, \
