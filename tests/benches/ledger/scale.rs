@@ -130,10 +130,11 @@ pub async fn run(arguments: &Arguments) {
     }
 }
 
-/// How far ahead noon of the 15th is, so many months from now, in seconds.
+/// How far ahead noon of the 15th is, so many months from the next, in seconds. Never in the past: a clock that is set back for one
+/// process and not yet for another ends statements that have just begun.
 fn offset_s(month: usize) -> i64 {
     let now = Utc::now();
-    let day = now.date_naive().with_day(15).unwrap() + Months::new(u32::try_from(month).unwrap());
+    let day = now.date_naive().with_day(15).unwrap() + Months::new(u32::try_from(month + 1).unwrap());
     let noon = day.and_time(NaiveTime::from_hms_opt(12, 0, 0).unwrap()).and_utc();
     (noon - now).num_seconds()
 }
