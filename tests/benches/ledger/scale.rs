@@ -34,6 +34,10 @@ const IN_FLIGHT: usize = 2_000;
 const READS: usize = 4_000;
 const READERS: usize = 4;
 const PAGE: i64 = 50;
+/// As many entries as an account has of this month in every stage, but for a few accounts in the first.
+const NEWEST: i64 = 10;
+/// Longer than a month's load takes, and shorter than the time between two.
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Longer than any process of the server goes without looking at the clock while it is called.
 const SEEN_BY_ALL: Duration = Duration::from_millis(1_300);
 /// What a transfer may take on disk with its log; refuses to begin rather than to fill the disk.
@@ -55,6 +59,9 @@ struct Stage {
     wal_bytes: f64,
     balance: [f64; 2],
     past: [f64; 2],
+    /// Of this month, which is in the server's memory.
+    newest: [f64; 2],
+    /// Of any time.
     entries: [f64; 2],
     bytes: f64,
 }
@@ -218,7 +225,8 @@ async fn stage(
         wal_bytes: used.wal as f64 / part as f64,
         balance: read(store, Read::Balance).await,
         past: read(store, Read::Past(first, last)).await,
-        entries: read(store, Read::Entries(first, last)).await,
+        newest: read(store, Read::Entries { first: last - DAY_MS, last: last - DAY_MS, page: NEWEST }).await,
+        entries: read(store, Read::Entries { first, last, page: PAGE }).await,
         bytes: sizes.iter().map(|(_, each)| each).sum(),
     }
 }
@@ -267,7 +275,7 @@ enum Read {
     /// What it held at some time in between.
     Past(i64, i64),
     /// A page of entries from some time in between.
-    Entries(i64, i64),
+    Entries { first: i64, last: i64, page: i64 },
 }
 
 /// The median and the 99th hundredth of the latencies, in milliseconds.
@@ -305,9 +313,9 @@ async fn try_read(store: &Store, what: Read) -> Result<(), Error> {
             let at = rand::random_range(first..=last);
             store.balance_as_of(&viewer, &account, at).await.map(|balance| balance.version)
         }
-        Read::Entries(first, last) => {
+        Read::Entries { first, last, page } => {
             let from = Some(rand::random_range(first..=last));
-            let window = Window { from, until: None, after: None, limit: PAGE };
+            let window = Window { from, until: None, after: None, limit: page };
             store.entries(&viewer, &account, window).await.map(|(_, entries)| entries.len() as i64)
         }
     }
@@ -333,8 +341,8 @@ async fn sizes(root: &mut PgConnection, transfers: usize) -> Vec<(String, f64)> 
 }
 
 fn heading() -> &'static str {
-    "| transfers | partitions | transfers/s | PG us | WAL B | GetBalance p50 / p99 ms | as of a past time | ListEntries, 50 | bytes on disk |\n\
-     |---|---|---|---|---|---|---|---|---|"
+    "| transfers | partitions | transfers/s | PG us | WAL B | GetBalance p50 / p99 ms | as of a past time | ListEntries, 10 of this month | 50 of any time | bytes on disk |\n\
+     |---|---|---|---|---|---|---|---|---|---|"
 }
 
 fn table(stages: &[Stage], sizes: &[(String, f64)]) -> String {
@@ -353,7 +361,7 @@ impl Stage {
     fn line(&self) -> String {
         let pair = |[median, most]: [f64; 2]| format!("{median:.2} / {most:.2}");
         format!(
-            "| {} | {} | {:.0} | {:.1} | {:.0} | {} | {} | {} | {:.0} |",
+            "| {} | {} | {:.0} | {:.1} | {:.0} | {} | {} | {} | {} | {:.0} |",
             self.transfers,
             self.partitions,
             self.per_second,
@@ -361,6 +369,7 @@ impl Stage {
             self.wal_bytes,
             pair(self.balance),
             pair(self.past),
+            pair(self.newest),
             pair(self.entries),
             self.bytes,
         )
@@ -375,6 +384,7 @@ impl Stage {
             "wal_bytes": self.wal_bytes.round(),
             "get_balance_ms": self.balance.map(rounded),
             "get_balance_as_of_ms": self.past.map(rounded),
+            "list_newest_entries_ms": self.newest.map(rounded),
             "list_entries_ms": self.entries.map(rounded),
             "bytes_on_disk": self.bytes.round(),
         })
