@@ -79,7 +79,8 @@ pub fn source(config: &config::Store) -> anyhow::Result<PgConnectOptions> {
     connect::verifier(config)
 }
 
-/// Verifies the ledger that `options` lead to, with what `evidence` there is from outside. `tell` is told how far it is, and says whether to go on.
+/// Verifies the ledger that `options` lead to, with what `evidence` there is from outside. `tell` is told how far it is, and says
+/// whether to go on.
 ///
 /// # Errors
 /// When the ledger cannot be read to its end. That something is wrong with it is a finding and no error.
@@ -217,7 +218,8 @@ impl Heads {
                 booked_at: row.try_get("booked_ms")?,
             };
             let (key_id, signature) = (row.try_get("key_id")?, row.try_get("signature")?);
-            heads.signed.extend([look(SIGNED, &SignedHead { head, key_id, signature })]);
+            let (seq, said) = look(SIGNED, &SignedHead { head, key_id, signature });
+            heads.signed.insert(seq, said);
         }
         for (seq, said) in evidence.kept.iter().map(|head| look(KEPT, head)).collect::<Vec<_>>() {
             if heads.kept.insert(seq, said).is_some_and(|other| other != said) {

@@ -224,8 +224,8 @@ impl Store {
         Look::read(&rows, |row| shown(row, viewer)).map_err(Error::reading)
     }
 
-    /// A settlement account, towards which the payments lie that a rail partner carries out. Of others it learns
-    /// nothing, not even whether they exist.
+    /// A settlement account, towards which the payments lie that a rail partner carries out. Of others it learns nothing, not even
+    /// whether they exist.
     async fn settlement(&self, account: &Named) -> Result<Found, Error> {
         let found = self.find(&Viewer::Staff, account, Scope::ReadEntries).await;
         match found {
