@@ -37,7 +37,7 @@ pub(super) struct Written {
 pub(super) async fn settle(
     connection: &mut PgConnection,
     units: &[Arc<Unit>],
-    memory: Option<Memory>,
+    memory: Memory,
 ) -> Result<Written, sqlx::Error> {
     let view = open(connection, units.iter().map(AsRef::as_ref), memory).await?;
     let mut written = Written { verdicts: Vec::new(), is_empty: true, has_events: false, after: view };

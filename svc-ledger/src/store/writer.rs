@@ -88,7 +88,7 @@ impl Writer {
             timeout: config.timeout(),
             waiting,
             link: None,
-            memory: None,
+            memory: batch::Memory::default(),
             commit_sent: false,
             reachable: Arc::clone(&reachable),
             health: health.clone(),
@@ -175,7 +175,7 @@ struct Task {
     timeout: Duration,
     waiting: Queue,
     link: Option<Link>,
-    memory: Option<batch::Memory>,
+    memory: batch::Memory,
     /// Whether the last attempt came as far as sending its COMMIT.
     commit_sent: bool,
     reachable: Arc<AtomicBool>,
@@ -302,7 +302,7 @@ impl Task {
         let units: Vec<Arc<Unit>> = batch.iter().map(|submission| Arc::clone(&submission.unit)).collect();
         let connection = link.begin().await?;
         // Whatever fails from here on, nothing is remembered.
-        let written = batch::settle(connection, &units, self.memory.take()).await?;
+        let written = batch::settle(connection, &units, std::mem::take(&mut self.memory)).await?;
         self.commit_sent = !written.is_empty;
         link.commit(!self.waiting.is_empty()).await?;
         self.memory = batch::Memory::of(written.after);

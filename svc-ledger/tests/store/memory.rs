@@ -1,14 +1,19 @@
-//! What a replica remembers of accounts is of use only as long as nobody else has written.
+//! What a replica remembers of accounts is of use only as long as nobody else has written, and what a part of a batch has left only if
+//! all of it is committed.
 
+use futures::future::join_all;
+use sqlx::Executor as _;
 use svc_ledger::domain::account::State;
 use svc_ledger::domain::command::{Action, Actor, SetLimits, SetState};
 use svc_ledger::domain::request::Scope;
 use svc_ledger::domain::verdict::{Refusal, Verdict};
+use svc_ledger::error::Error;
 use uuid::Uuid;
 
-use crate::bank::{Bank, booked, check_invariants, customer, direct, staff};
-use crate::head::{break_journal, mend_journal};
+use crate::bank::{Bank, Move, booked, check_invariants, customer, direct, staff};
+use crate::head::{break_journal, mend_journal, take_head};
 use crate::postgres::Postgres;
+use crate::units::writer_waits;
 
 /// The account service, whose word on states and limits is taken.
 fn accounts() -> Actor {
@@ -75,4 +80,80 @@ async fn what_was_not_committed_is_not_remembered() {
     assert_eq!(bank.balance(from).await, (0, 0));
     check_invariants(&bank, &mut root).await;
     bank.stop().await;
+}
+
+/// Far more than one part.
+const LARGE: usize = 1_500;
+
+/// A batch that is judged and written in several parts is one transaction: later parts see what earlier ones did, and all of it is there
+/// or nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_batch_is_written_in_parts_and_committed_at_once() {
+    let server = Postgres::start().await;
+    let bank = Bank::on(&server).await;
+    let mut root = server.superuser("ledger").await;
+    let (from, to) = (bank.open("paul", 0).await, bank.open("rita", 0).await);
+    bank.fund(from, 10_000).await;
+
+    // In the last part one comes again that the first has made, and one asks for too much.
+    let verdicts = at_once(&server, &bank, |number| match number {
+        1_400 => ("large 10".to_owned(), direct(from, to, 1)),
+        1_450 => ("too much".to_owned(), direct(from, to, 10_000)),
+        _ => (format!("large {number}"), direct(from, to, 1)),
+    })
+    .await;
+    let (again, refused) = (verdicts[1_400].as_ref().unwrap(), verdicts[1_450].as_ref().unwrap());
+    assert_eq!(*again, Verdict::Recorded(booked(verdicts[10].as_ref().unwrap().clone()).id));
+    assert_eq!(*refused, Verdict::Refused(Refusal::InsufficientFunds));
+    let made = |verdicts: &[Result<Verdict, _>]| {
+        verdicts.iter().filter(|verdict| matches!(verdict, Ok(Verdict::Booked(_)))).count()
+    };
+    assert_eq!(made(&verdicts), LARGE - 2);
+    let parts: i64 =
+        sqlx::query_scalar("SELECT max(n) FROM (SELECT count(*) n FROM ledger.batch GROUP BY xmin::text) x")
+            .fetch_one(&mut root)
+            .await
+            .unwrap();
+    assert_eq!(parts, 3, "links of the chain in one transaction");
+    check_invariants(&bank, &mut root).await;
+
+    // What the server refuses in the last part takes the first along, and is tried apart from then on.
+    break_journal(&mut root, "IF NEW.amount = 7 THEN RAISE EXCEPTION 'broken'; END IF;").await;
+    let verdicts = at_once(&server, &bank, |number| {
+        (format!("again {number}"), direct(from, to, if number == 1_400 { 7 } else { 1 }))
+    })
+    .await;
+    mend_journal(&mut root).await;
+    assert!(verdicts[1_400].is_err(), "{:?}", verdicts[1_400]);
+    assert_eq!(made(&verdicts), LARGE - 1);
+    check_invariants(&bank, &mut root).await;
+    // Either time one more has led to the head.
+    assert_eq!(bank.balance(from).await.0, 10_000 - (LARGE as i64 - 2) - (LARGE as i64 - 1) - 2);
+    bank.stop().await;
+}
+
+/// Makes many transfers that are one batch: they gather behind one that waits for the head.
+async fn at_once(
+    server: &Postgres,
+    bank: &Bank,
+    wanted: impl Fn(usize) -> (String, Move),
+) -> Vec<Result<Verdict, Error>> {
+    let (mut replica, mut root) = (server.superuser("ledger").await, server.superuser("ledger").await);
+    take_head(&mut replica).await;
+    let (_, transfer) = wanted(0);
+    let key = Uuid::new_v4().to_string();
+    let first = bank.transfer(customer("paul"), &key, &transfer);
+    let rest = async {
+        writer_waits(&mut root).await;
+        let rest = (0..LARGE).map(|number| {
+            let (key, transfer) = wanted(number);
+            async move { bank.transfer(customer("paul"), &key, &transfer).await }
+        });
+        let release = async { replica.execute("ROLLBACK").await.unwrap() };
+        // All of them wait by the time the head is free: a future is begun when it is first polled, and these come first.
+        tokio::join!(join_all(rest), release).0
+    };
+    let (first, rest) = tokio::join!(first, rest);
+    booked(first.unwrap());
+    rest
 }

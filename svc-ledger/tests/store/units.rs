@@ -242,7 +242,7 @@ async fn a_refused_unit_is_not_split_and_takes_no_neighbour_along(
 }
 
 /// Waits until the writer stands at the head that somebody else holds.
-async fn writer_waits(root: &mut PgConnection) {
+pub async fn writer_waits(root: &mut PgConnection) {
     let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity \
          WHERE application_name = 'svc-ledger/write' AND wait_event_type = 'Lock')";
     assert!(eventually(async || sqlx::query_scalar(waiting).fetch_one(&mut *root).await.unwrap()).await);

@@ -25,9 +25,12 @@ pub(in crate::store) struct Memory {
 
 impl Memory {
     /// Of a batch that is committed.
-    pub(in crate::store) fn of(after: View) -> Option<Self> {
+    pub(in crate::store) fn of(after: View) -> Self {
         let View { head, accounts, parties, .. } = after;
-        (accounts.rows().len() <= ACCOUNTS_MAX).then_some(Self { hash: Some(head.hash), accounts, parties })
+        if accounts.rows().len() > ACCOUNTS_MAX {
+            return Self::default();
+        }
+        Self { hash: Some(head.hash), accounts, parties }
     }
 
     /// What is still true at a head.

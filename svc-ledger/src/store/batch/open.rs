@@ -102,10 +102,9 @@ impl Named {
 pub(super) async fn open<'a>(
     connection: &mut PgConnection,
     units: impl IntoIterator<Item = &'a Unit>,
-    memory: Option<Memory>,
+    memory: Memory,
 ) -> Result<View, sqlx::Error> {
     let named = Named::by(units);
-    let memory = memory.unwrap_or_default();
     let row = sqlx::query(OPEN.as_str())
         .bind(memory.hash)
         .bind(memory.unknown_accounts(&named.accounts))
